@@ -1,0 +1,1 @@
+"""Apps that act on what the log says: detectors, recovery strategies, retention, backup."""

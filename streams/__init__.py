@@ -1,0 +1,1 @@
+"""Stream apps over the log: the compactor (`snapshots`) and, later, Faust insights."""

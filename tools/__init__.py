@@ -1,0 +1,1 @@
+"""What `./dev check` runs beside ruff and mypy."""
