@@ -1,0 +1,273 @@
+"""Snapshots and index entries: how they are made, and how a chain of them proves a state.
+
+A chain is a full snapshot and the increments after it. It is proved when the checksum of each
+payload matches, each increment starts from the head that the one before leads to, and the last
+leads to the head that the index names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+
+from headwater.errors import HeadwaterError, InvalidState, UndecodableRecord
+from headwater.log.fold import Agent, Head, apply_stored, genesis
+from headwater.state.model import state_hash
+from headwater.state.values import pack, unpack
+from headwater.wire import Record, codec
+
+POSITION_KEY = b"!partition"
+OWNER_KEY = b"!owner"
+FULL = "FULL"
+INCREMENTAL = "INCREMENTAL"
+
+
+class Pointer(msgspec.Struct, frozen=True):
+    """Where one snapshot record is; offset and versions as in ``SnapshotIndex``, size in bytes."""
+
+    offset: int
+    from_version: int
+    to_version: int
+    size: int
+
+
+class IndexEntry(msgspec.Struct, frozen=True):
+    """An agent's head, and the chain of snapshots that leads to its version."""
+
+    head: Head
+    snapshot_hash: bytes
+    snapshots: tuple[Pointer, ...]
+
+
+_HEAD_FIELDS = Head.__struct_fields__
+
+
+def encode_entry(entry: IndexEntry) -> bytes:
+    """The value of an index record."""
+    head = entry.head
+    record: Record = {name: getattr(head, name) for name in _HEAD_FIELDS}
+    record["snapshot_hash"] = entry.snapshot_hash
+    record["snapshots"] = [
+        {
+            "offset": p.offset,
+            "from_version": p.from_version,
+            "to_version": p.to_version,
+            "size": p.size,
+        }
+        for p in entry.snapshots
+    ]
+    return codec("SnapshotIndex").encode(record)
+
+
+def decode_entry(value: bytes) -> IndexEntry:
+    """The entry of an index record's value."""
+    record = codec("SnapshotIndex").decode(value)
+    pointers = tuple(Pointer(**p) for p in record.pop("snapshots"))
+    snapshot_hash = record.pop("snapshot_hash")
+    return IndexEntry(Head(**record), snapshot_hash, pointers)
+
+
+def snapshot_key(agent_id: str, from_version: int, to_version: int) -> str:
+    """Key and id of a snapshot: never reused, since versions only grow."""
+    return f"{agent_id}\x00{from_version}-{to_version}"
+
+
+def pack_patches(patches: Sequence[bytes]) -> bytes:
+    """The payload of an increment: a MessagePack array of patches, in their order."""
+    return b"\xdd" + len(patches).to_bytes(4, "big") + b"".join(patches)
+
+
+def merge_payloads(payloads: Iterable[bytes]) -> tuple[int, bytes]:
+    """Count and payload of one increment that does what several in a row do."""
+    parts = list(payloads)
+    count = sum(int.from_bytes(p[1:5], "big") for p in parts)
+    return count, b"\xdd" + count.to_bytes(4, "big") + b"".join(p[5:] for p in parts)
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """A snapshot record; fields as in ``schemas/Snapshot.avsc``."""
+
+    snapshot_id: str
+    agent_id: str
+    kind: str
+    from_version: int
+    to_version: int
+    from_hash: bytes
+    to_hash: bytes
+    sequence: int
+    epoch: int
+    nonce: bytes | None
+    events_offset: int
+    session_id: str
+    request_id: str | None
+    node_id: str
+    created_at: int
+    change_count: int
+    inapplicable: int
+    state_hash: bytes | None
+    checksum: bytes
+    payload: bytes
+
+
+_SNAPSHOT_FIELDS = Snapshot.__struct_fields__
+
+
+def encode_snapshot(snapshot: Snapshot) -> bytes:
+    """The value of a snapshots record."""
+    return codec("Snapshot").encode({name: getattr(snapshot, name) for name in _SNAPSHOT_FIELDS})
+
+
+def decode_snapshot(value: bytes) -> Snapshot:
+    """The snapshot of a record's value; its checksum is not looked at here."""
+    return Snapshot(**codec("Snapshot").decode(value))
+
+
+def full_snapshot(agent: Agent, *, events_offset: int, node_id: str, created_at: int) -> Snapshot:
+    """A full snapshot of ``agent``, whose state the caller has validated."""
+    head = agent.head
+    return _snapshot(
+        head,
+        kind=FULL,
+        from_version=head.version,
+        from_hash=head.hash,
+        events_offset=events_offset,
+        node_id=node_id,
+        created_at=created_at,
+        change_count=0,
+        inapplicable=agent.inapplicable,
+        state_hash=state_hash(head.agent_id, agent.document),
+        payload=pack(agent.document),
+    )
+
+
+def increment(
+    head: Head,
+    *,
+    from_version: int,
+    from_hash: bytes,
+    change_count: int,
+    payload: bytes,
+    events_offset: int,
+    node_id: str,
+    created_at: int,
+) -> Snapshot:
+    """An increment that leads from a version and its head to ``head``."""
+    return _snapshot(
+        head,
+        kind=INCREMENTAL,
+        from_version=from_version,
+        from_hash=from_hash,
+        events_offset=events_offset,
+        node_id=node_id,
+        created_at=created_at,
+        change_count=change_count,
+        inapplicable=0,
+        state_hash=None,
+        payload=payload,
+    )
+
+
+def _snapshot(head: Head, *, from_version: int, payload: bytes, **fields: Any) -> Snapshot:
+    return Snapshot(
+        snapshot_id=snapshot_key(head.agent_id, from_version, head.version),
+        agent_id=head.agent_id,
+        from_version=from_version,
+        to_version=head.version,
+        to_hash=head.hash,
+        sequence=head.sequence,
+        epoch=head.epoch,
+        nonce=head.nonce,
+        session_id=head.session_id,
+        request_id=head.request_id,
+        checksum=sha256(payload).digest(),
+        payload=payload,
+        **fields,
+    )
+
+
+def check_payload(snapshot: Snapshot) -> None:
+    """Raises :class:`InvalidState` unless the payload's bytes are those that were written."""
+    if sha256(snapshot.payload).digest() != snapshot.checksum:
+        raise InvalidState(
+            f"snapshot {snapshot.snapshot_id!r}: its bytes do not match its checksum", "checksum"
+        )
+
+
+def check_pointer(snapshot: Snapshot, agent_id: str, pointer: Pointer) -> None:
+    """Raises :class:`InvalidState` unless ``snapshot`` is what ``pointer`` means."""
+    expected = (agent_id, pointer.from_version, pointer.to_version)
+    found = (snapshot.agent_id, snapshot.from_version, snapshot.to_version)
+    if expected != found:
+        raise InvalidState(
+            f"offset {pointer.offset} of snapshots holds {found}, not {expected}", "pointer"
+        )
+
+
+def start_agent(full: Snapshot) -> Agent:
+    """The agent at a proved full snapshot. Its head knows only what admission needs."""
+    check_payload(full)
+    document = unpack(full.payload)
+    if not isinstance(document, dict):
+        raise UndecodableRecord(f"snapshot {full.snapshot_id!r} holds no state document")
+    return Agent(_head_at(full), document, full.inapplicable)
+
+
+def extend_agent(agent: Agent, snapshot: Snapshot) -> None:
+    """Apply a proved increment to the agent whose head it starts from."""
+    check_payload(snapshot)
+    if (snapshot.from_hash, snapshot.from_version) != (agent.head.hash, agent.head.version):
+        raise InvalidState(
+            f"snapshot {snapshot.snapshot_id!r} does not start where the chain before it ends",
+            "chain",
+        )
+    for patch in split_patches(snapshot.payload):
+        apply_stored(agent, patch)
+    agent.head = _head_at(snapshot)
+
+
+_split = msgspec.msgpack.Decoder(list[msgspec.Raw])
+
+
+def split_patches(payload: bytes) -> list[bytes]:
+    """The patches of an increment's payload, in their order."""
+    try:
+        return [bytes(raw) for raw in _split.decode(payload)]
+    except msgspec.DecodeError as error:
+        raise UndecodableRecord(f"an increment's payload is broken: {error}") from error
+
+
+def _head_at(snapshot: Snapshot) -> Head:
+    return msgspec.structs.replace(
+        genesis(snapshot.agent_id),
+        epoch=snapshot.epoch,
+        nonce=snapshot.nonce,
+        version=snapshot.to_version,
+        sequence=snapshot.sequence,
+        hash=snapshot.to_hash,
+    )
+
+
+def prove_chain(chain: Sequence[Snapshot], entry: IndexEntry) -> Agent:
+    """The agent at the head that ``entry`` names, from its whole chain of snapshots.
+
+    Raises :class:`InvalidState` or :class:`UndecodableRecord` where the proof fails.
+    """
+    if not chain or chain[0].kind != FULL:
+        raise InvalidState(
+            f"agent {entry.head.agent_id!r}: no full snapshot to start from", "chain"
+        )
+    agent = start_agent(chain[0])
+    for snapshot in chain[1:]:
+        extend_agent(agent, snapshot)
+    if agent.head.hash != entry.snapshot_hash:
+        raise InvalidState(
+            f"agent {entry.head.agent_id!r}: its snapshots do not lead to the indexed head", "chain"
+        )
+    agent.head = entry.head
+    return agent
+
+
+PROOF_ERRORS: tuple[type[HeadwaterError], ...] = (InvalidState, UndecodableRecord)
