@@ -1,0 +1,133 @@
+"""Makes confluent-kafka clients from a :class:`~headwater.config.Config`."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, Producer
+from confluent_kafka.admin import AdminClient
+
+from headwater.config import Config
+from headwater.errors import ConfigError
+from headwater.kafka.errors import mapped
+
+log = logging.getLogger("headwater.kafka")
+
+# Headwater's guarantees rest on these; a configuration cannot change them.
+RESERVED = frozenset(
+    {
+        "acks",
+        "auto.offset.reset",
+        "bootstrap.servers",
+        "enable.auto.commit",
+        "enable.auto.offset.store",
+        "enable.idempotence",
+        "enable.partition.eof",
+        "group.id",
+        "isolation.level",
+        "request.required.acks",
+        "transactional.id",
+    }
+)
+
+# Small reads at known offsets: measured 0.3 ms against 500 ms (p99) with the defaults.
+POINT_READS = {
+    "fetch.min.bytes": 1,
+    # An assignment waits until the fetch before it has returned, so none may be held for long.
+    "fetch.wait.max.ms": 1,
+    "fetch.queue.backoff.ms": 0,
+    "fetch.error.backoff.ms": 1,
+    "queued.min.messages": 1,
+    "fetch.message.max.bytes": 2048,
+}
+# Long reads: everything that the broker has, in large pieces.
+SCANS = {
+    "fetch.min.bytes": 1,
+    "fetch.wait.max.ms": 2,
+    "fetch.queue.backoff.ms": 0,
+    "fetch.error.backoff.ms": 10,
+    "queued.min.messages": 100_000,
+    "queued.max.messages.kbytes": 32 * 1024,
+    "fetch.message.max.bytes": 4 << 20,
+}
+
+# Waiting for the next record of one partition, with little kept in memory meanwhile.
+FOLLOWING = {
+    "fetch.min.bytes": 1,
+    "fetch.wait.max.ms": 500,
+    "fetch.queue.backoff.ms": 0,
+    "fetch.error.backoff.ms": 10,
+    "queued.min.messages": 1000,
+    "queued.max.messages.kbytes": 2048,
+}
+
+
+def _properties(config: Config, *layers: dict[str, Any]) -> dict[str, Any]:
+    refused = RESERVED.intersection(config.kafka)
+    if refused:
+        raise ConfigError(
+            f"kafka property {', '.join(sorted(refused))} is Headwater's to set; leave it out"
+        )
+    merged: dict[str, Any] = {
+        "bootstrap.servers": config.bootstrap_servers,
+        "client.id": f"headwater-{config.node_id}",
+        "retry.backoff.ms": 10,
+        "retry.backoff.max.ms": 200,
+        "reconnect.backoff.ms": 10,
+        "reconnect.backoff.max.ms": 500,
+        "topic.metadata.refresh.fast.interval.ms": 30,
+        "socket.nagle.disable": True,
+        "log.connection.close": False,
+        "allow.auto.create.topics": False,
+        "error_cb": _note_error,
+    }
+    for layer in layers:
+        merged.update(layer)
+    return merged | dict(config.kafka)
+
+
+def _note_error(error: KafkaError) -> None:
+    # Per-call errors reach their callers; what comes here is the client's own news.
+    log.debug("kafka client: %s", error)
+
+
+def producer(config: Config, **properties: Any) -> Producer:
+    """An idempotent producer with acks=all; ``properties`` are librdkafka's, ``.`` as ``_``."""
+    base = {
+        "enable.idempotence": True,
+        "acks": "all",
+        "linger.ms": 5,
+        "compression.type": "lz4",
+        "message.timeout.ms": round(config.send_timeout.total_seconds() * 1000),
+        "queue.buffering.max.kbytes": max(1, config.max_in_flight_bytes // 1024),
+        "queue.buffering.max.messages": 1_000_000,
+        "message.max.bytes": 1_000_000,
+    }
+    with mapped("making a producer"):
+        return Producer(_properties(config, base, _dotted(properties)), logger=log)
+
+
+def consumer(config: Config, tuning: dict[str, Any], **properties: Any) -> Consumer:
+    """A consumer that reads committed records, stores no offsets, and reports ends and gaps."""
+    base = {
+        "group.id": f"{config.prefix}readers",
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "enable.partition.eof": True,
+        "auto.offset.reset": "error",
+        "isolation.level": "read_committed",
+        "check.crcs": True,
+    }
+    with mapped("making a consumer"):
+        return Consumer(_properties(config, base, tuning, _dotted(properties)), logger=log)
+
+
+def admin(config: Config) -> AdminClient:
+    """An admin client."""
+    with mapped("making an admin client"):
+        return AdminClient(_properties(config), logger=log)
+
+
+def _dotted(properties: dict[str, Any]) -> dict[str, Any]:
+    return {name.replace("_", "."): value for name, value in properties.items()}

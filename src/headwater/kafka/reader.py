@@ -1,0 +1,221 @@
+"""Reads of one partition: a record at an offset, or a range to the end of the log."""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from headwater.config import Config
+from headwater.errors import Unavailable, Unprovable
+from headwater.kafka.clients import FOLLOWING, consumer
+from headwater.kafka.errors import is_retryable, mapped, to_headwater
+
+_BATCH = 2000
+_POLL_S = 0.25
+_ASK_S = 2.0
+_AGAIN_S = 0.02
+
+
+class Reader:
+    """One consumer, assigned by hand to one partition at a time. Not for use by two threads."""
+
+    def __init__(self, config: Config, tuning: dict[str, Any]) -> None:
+        self._consumer: Consumer = consumer(config, tuning)
+        self._timeout_s = config.read_timeout.total_seconds()
+
+    def scan(
+        self, topic: str, partition: int, start: int | None, until: int | None = None
+    ) -> Iterator[list[Message]]:
+        """Batches of the records at ``start`` (None: the earliest) and after, in order.
+
+        Ends after the record before offset ``until`` or, where that is None, at the last stable
+        offset as the leader tells it; with ``until`` it waits for the log to grow that far.
+        Raises :class:`Unprovable` where records at ``start`` were deleted, and
+        :class:`Unavailable` when the broker does not answer in ``Config.read_timeout``.
+        """
+        if until is not None and start is not None and start >= until:
+            return
+        where = f"reading {topic}[{partition}] from {start if start is not None else 'the start'}"
+        stop = until
+        if start is None or until is None:
+            # Asking is quick; a logical start can take librdkafka half a second, and the end of
+            # a partition shows only once a fetch comes back empty.
+            first, end = self.range(topic, partition)
+            start = first if start is None else start
+            stop = end if until is None else until
+            if start >= stop:
+                return
+        assert stop is not None
+        with mapped(where):
+            self._consumer.assign([TopicPartition(topic, partition, start)])
+        try:
+            yield from self._until(stop, until is None, where)
+        finally:
+            self._consumer.unassign()
+
+    def _until(self, stop: int, at_end: bool, where: str) -> Iterator[list[Message]]:
+        deadline = time.monotonic() + self._timeout_s
+        while True:
+            batch, end = self._next(where)
+            if batch:
+                deadline = time.monotonic() + self._timeout_s
+                if (batch[-1].offset() or 0) >= stop - 1:
+                    yield batch if at_end else [m for m in batch if (m.offset() or 0) < stop]
+                    return
+                yield batch
+            # Markers of transactions have offsets, too, and are never returned.
+            if end is not None and end >= stop:
+                return
+            if time.monotonic() > deadline:
+                raise Unavailable(f"{where}: no answer in {self._timeout_s:g} s; try again")
+
+    def get(self, topic: str, partition: int, offset: int) -> Message | None:
+        """The record at ``offset``, or None where there is none (compacted, or past the end)."""
+        for batch in self.scan(topic, partition, offset, offset + 1):
+            for message in batch:
+                if message.offset() == offset:
+                    return message
+        return None
+
+    def range(self, topic: str, partition: int) -> tuple[int, int]:
+        """The earliest offset and the last stable one, as the partition's leader tells them."""
+        where = f"asking for the ends of {topic}[{partition}]"
+        asked = TopicPartition(topic, partition)
+        deadline = time.monotonic() + self._timeout_s
+        while True:
+            # The client itself does not ask again when the leader has moved, or is frozen.
+            left = deadline - time.monotonic()
+            try:
+                offsets = cast(
+                    "tuple[int, int] | None",  # None, whatever the stubs say, where time ran out
+                    self._consumer.get_watermark_offsets(asked, timeout=min(left, _ASK_S)),
+                )
+            except KafkaException as error:
+                cause = error.args[0]
+                if not is_retryable(cause) or time.monotonic() + _AGAIN_S > deadline:
+                    raise to_headwater(cause, where) from error
+                time.sleep(_AGAIN_S)
+                continue
+            if offsets is not None:
+                return offsets
+            if time.monotonic() + _AGAIN_S > deadline:
+                raise Unavailable(f"{where}: no answer in {self._timeout_s:g} s; try again")
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._consumer.close()
+
+    def _next(self, where: str) -> tuple[list[Message], int | None]:
+        # consume(n, t) waits for n records or the whole of t, so wait for one, then drain.
+        with mapped(where):
+            first = self._consumer.poll(_POLL_S)
+            if first is None:
+                return [], None
+            rest = self._consumer.consume(_BATCH, 0) if first.error() is None else []
+        batch: list[Message] = []
+        end = None
+        for message in (first, *rest):
+            error = message.error()
+            if error is None:
+                batch.append(message)
+            elif error.code() == KafkaError._PARTITION_EOF:
+                end = message.offset()
+            else:
+                self._raise(error, where)
+        return batch, end
+
+    @staticmethod
+    def _raise(error: KafkaError, where: str) -> None:
+        if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+            raise Unprovable(
+                f"{where}: the log does not hold that offset (any more): {error.str()}"
+            )
+        if not is_retryable(error):
+            raise to_headwater(error, where)
+
+
+class ReaderPool:
+    """Readers that are lent out, so that threads share connections without sharing a consumer."""
+
+    def __init__(self, config: Config, tuning: dict[str, Any]) -> None:
+        self._config = config
+        self._tuning = tuning
+        self._idle: queue.SimpleQueue[Reader] = queue.SimpleQueue()
+        self._closed = False
+
+    @contextmanager
+    def lend(self) -> Iterator[Reader]:
+        """A reader for the length of the block."""
+        try:
+            reader = self._idle.get_nowait()
+        except queue.Empty:
+            reader = Reader(self._config, self._tuning)
+        try:
+            yield reader
+        finally:
+            if self._closed:
+                reader.close()
+            else:
+                self._idle.put(reader)
+
+    def close(self) -> None:
+        """Close the readers that are idle now, and the others as they come back."""
+        self._closed = True
+        while True:
+            try:
+                self._idle.get_nowait().close()
+            except queue.Empty:
+                return
+
+
+class Follower:
+    """Reads one partition onwards, ready for its next record. Not for use by two threads."""
+
+    def __init__(self, config: Config, topic: str, partition: int, start: int) -> None:
+        self._consumer: Consumer = consumer(config, FOLLOWING)
+        self._timeout_s = config.read_timeout.total_seconds()
+        self._where = f"following {topic}[{partition}]"
+        self.next_offset = start
+        with mapped(self._where):
+            self._consumer.assign([TopicPartition(topic, partition, start)])
+
+    def read_through(self, offset: int) -> list[Message]:
+        """Every record up to ``offset``, waiting for it; none is returned twice.
+
+        Raises :class:`Unavailable` if that takes longer than ``Config.read_timeout``.
+        """
+        found: list[Message] = []
+        deadline = time.monotonic() + self._timeout_s
+        while self.next_offset <= offset:
+            found += self.read(_POLL_S)
+            if time.monotonic() > deadline:
+                raise Unavailable(f"{self._where}: offset {offset} was not seen; try again")
+        return found
+
+    def read(self, timeout_s: float) -> list[Message]:
+        """What has come since, waiting up to ``timeout_s`` for something."""
+        with mapped(self._where):
+            message = self._consumer.poll(timeout_s)
+            batch = [] if message is None else [message]
+            if message is not None and message.error() is None:
+                batch += self._consumer.consume(_BATCH, 0)
+        good = []
+        for message in batch:
+            error = message.error()
+            if error is None:
+                good.append(message)
+                self.next_offset = (message.offset() or 0) + 1
+            elif error.code() == KafkaError._PARTITION_EOF:
+                self.next_offset = max(self.next_offset, message.offset() or 0)
+            else:
+                Reader._raise(error, self._where)
+        return good
+
+    def close(self) -> None:
+        """Stop following."""
+        self._consumer.close()
