@@ -57,7 +57,8 @@ EVENTS = TopicSpec(
 )
 SNAPSHOTS = TopicSpec(
     name="snapshots",
-    settings={**_COMPACTED, **_MESSAGE_BYTES},
+    # Whatever fits into one event fits, as a patch, into one increment.
+    settings={**_COMPACTED, "max.message.bytes": str(2 << 20)},
     checked=("cleanup.policy",),
 )
 INDEX = TopicSpec(name="index", settings=_COMPACTED, checked=("cleanup.policy",))

@@ -159,6 +159,7 @@ def fold(agent: Agent, change: StateChange) -> Admission:
         agent.head = advance(agent.head, change)
         if change.kind == "DELETE":
             agent.document = new_document()
+            agent.inapplicable = 0
         elif change.patch:
             apply_stored(agent, change.patch)
     return admission

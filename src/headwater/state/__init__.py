@@ -1,1 +1,1 @@
-"""The pure state core: values, documents, patches, drafts, diffs. No I/O, no clock, no chance."""
+"""The pure state core: values, documents, patches, drafts, diffs; no I/O, clock or randomness."""

@@ -1,0 +1,217 @@
+"""A process's connection to Headwater: sessions, reads, recovery."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import threading
+import weakref
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, Literal, overload
+
+from headwater.agent.claim import Claimant, Claimer, ClaimPolicy
+from headwater.agent.lease import Lease
+from headwater.agent.parts import Parts
+from headwater.agent.publisher import Publisher
+from headwater.agent.session import Session
+from headwater.agent.unclaimed import UnclaimedSession
+from headwater.agent.watch import watch
+from headwater.config import Config
+from headwater.errors import ForkedProcess, HeadwaterError, SessionClosed
+from headwater.log.records import check_agent_id
+from headwater.recovery import Failed, Recovered, Recovery
+from headwater.recovery.bulk import agent_ids, recover_many
+from headwater.topics import connect_topics
+
+log = logging.getLogger("headwater.client")
+
+_CLAIM_TIMEOUT = timedelta(seconds=30)
+
+
+class Client:
+    """One process's connection: made by :func:`headwater.connect`, safe for several threads.
+
+    Holds one producer for all agents; heartbeats begin with the first claim.
+    """
+
+    def __init__(self, config: Config, *, follow_index: bool = False) -> None:
+        self.config = config
+        self.partitions = connect_topics(config)
+        self._lease = Lease(config)
+        self._publisher = Publisher(config)
+        self._recovery = Recovery(config, self.partitions, follow_index)
+        live: set[bytes] = set()
+        self._parts = Parts(
+            config=config,
+            recovery=self._recovery,
+            lease=self._lease,
+            publisher=self._publisher,
+            claimer=Claimer(self._recovery, self._lease, live),
+            live_nonces=live,
+        )
+        self._sessions: weakref.WeakSet[Session | UnclaimedSession] = weakref.WeakSet()
+        self._blocked: HeadwaterError | None = None
+        self._close_lock = threading.Lock()
+        _clients.add(self)
+
+    @property
+    def node_id(self) -> str:
+        """The name under which this process owns agents."""
+        return self._lease.node_id
+
+    def open(
+        self,
+        agent_id: str,
+        *,
+        session: str | None = None,
+        request: str | None = None,
+        claim: ClaimPolicy | None = "wait",
+        timeout: timedelta = _CLAIM_TIMEOUT,
+    ) -> Session | UnclaimedSession:
+        """:meth:`agent` without the block: end it with ``release()``."""
+        self._check()
+        check_agent_id(agent_id)
+        who = Claimant(
+            agent_id=agent_id,
+            session_id=session or f"session-{secrets.token_hex(6)}",
+            request_id=request,
+        )
+        opened: Session | UnclaimedSession
+        if claim is None:
+            opened = UnclaimedSession(self._parts, who, self._recovery.look(agent_id))
+        else:
+            won = self._parts.claimer.claim(who, claim, timeout.total_seconds())
+            opened = Session(self._parts, who, won)
+        self._sessions.add(opened)
+        return opened
+
+    @overload
+    @contextmanager
+    def agent(
+        self,
+        agent_id: str,
+        *,
+        session: str | None = None,
+        request: str | None = None,
+        claim: ClaimPolicy = "wait",
+        timeout: timedelta = _CLAIM_TIMEOUT,
+    ) -> Iterator[Session]: ...
+
+    @overload
+    @contextmanager
+    def agent(
+        self,
+        agent_id: str,
+        *,
+        session: str | None = None,
+        request: str | None = None,
+        claim: Literal[None],
+        timeout: timedelta = _CLAIM_TIMEOUT,
+    ) -> Iterator[UnclaimedSession]: ...
+
+    @contextmanager
+    def agent(self, agent_id: str, **options: Any) -> Iterator[Session | UnclaimedSession]:
+        """Recover an agent, or begin a new one, and own it for the length of the block.
+
+        ``claim="wait"`` waits up to ``timeout`` until nobody else owns it (its owner gave it up,
+        or its lease ran out), ``"refuse"`` does not wait; both raise :class:`AgentOwned`.
+        ``None`` claims nothing: each change is a compare-and-set. ``session`` defaults to a new
+        name. The block's end settles what is in flight and gives the agent up.
+        """
+        opened = self.open(agent_id, **options)
+        try:
+            yield opened
+        except BaseException:
+            try:
+                opened.release()
+            except HeadwaterError as error:
+                # The block's own exception is the one to tell.
+                log.warning("agent %s was not given up: %s", agent_id, error)
+            raise
+        opened.release()
+
+    def get(self, agent_id: str) -> Recovered:
+        """The agent as of the end of the log, without claiming it; it may change meanwhile.
+
+        Raises :class:`AgentNotFound`, and :class:`Unprovable` where the log proves no state.
+        """
+        return self.recover(agent_id)
+
+    def recover(self, agent_id: str) -> Recovered:
+        """Read the agent back from index, snapshots and tail, proving each; see
+        :class:`Recovered` for what it says about that.
+        """
+        self._check()
+        return self._recovery.recover(check_agent_id(agent_id))
+
+    def recover_many(self, agent_ids: Iterable[str] | None = None) -> Iterator[Recovered | Failed]:
+        """Recover each of ``agent_ids`` (None: every agent), in the log's order."""
+        self._check()
+        return recover_many(self._recovery, agent_ids)
+
+    def agents(self) -> Iterator[str]:
+        """The ids of all agents, partition by partition."""
+        self._check()
+        return agent_ids(self._recovery)
+
+    def watch(self, agent_id: str, *, timeout: timedelta | None = None) -> Iterator[Recovered]:
+        """The agent now, and again after each change, until it is deleted; without claiming it.
+
+        With ``timeout`` it ends once nothing has changed for so long.
+        """
+        self._check()
+        return watch(self._recovery, check_agent_id(agent_id), timeout)
+
+    def delete(self, agent_id: str, *, timeout: timedelta = _CLAIM_TIMEOUT) -> None:
+        """End an agent's life: claims it, waiting as :meth:`agent` does, and deletes it."""
+        self.recover(agent_id)
+        opened = self.open(agent_id, timeout=timeout)
+        assert isinstance(opened, Session)
+        opened.delete()
+
+    def close(self) -> None:
+        """Wait for what is in flight, and give everything back. Agents still open are not given
+        up: their lease runs out.
+        """
+        with self._close_lock:
+            if self._blocked is not None:
+                return
+            self._block(SessionClosed("this connection was closed"))
+        left = self._publisher.close(self.config.send_timeout.total_seconds())
+        if left:
+            log.error("%d changes were never acknowledged", left)
+        self._lease.stop()
+        self._recovery.close()
+
+    def _check(self) -> None:
+        if self._blocked is not None:
+            raise self._blocked
+
+    def _block(self, error: HeadwaterError) -> None:
+        self._blocked = error
+        for session in list(self._sessions):
+            session.block(error)
+
+    def _after_fork(self) -> None:
+        # librdkafka's threads do not exist in the child, and its sockets are the parent's.
+        self._block(
+            ForkedProcess(
+                f"this connection belongs to process {os.getppid()}; a forked process "
+                "must make its own with headwater.connect()"
+            )
+        )
+
+
+_clients: weakref.WeakSet[Client] = weakref.WeakSet()
+
+
+def _block_inherited() -> None:
+    for client in list(_clients):
+        client._after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_block_inherited)

@@ -1,0 +1,232 @@
+"""Recovers many agents at once: each topic partition is read once, in order."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from confluent_kafka import Message
+
+from headwater.errors import AgentNotFound, HeadwaterError, UndecodableRecord
+from headwater.kafka.reader import Reader
+from headwater.log.chain import partition_of
+from headwater.log.fold import Admission, Agent, Head, admit, advance, fold, genesis, new_agent
+from headwater.log.records import parse
+from headwater.log.snapshots import (
+    PROOF_ERRORS,
+    IndexEntry,
+    Snapshot,
+    check_pointer,
+    decode_snapshot,
+    prove_chain,
+)
+from headwater.recovery.index import IndexPartition
+from headwater.recovery.model import Failed, Recovered
+from headwater.recovery.recover import Recovery
+
+# A scan reads what lies between the wanted records, too; below this share of wanted ones,
+# reading each at its offset is cheaper.
+_DENSE = 0.1
+
+
+@dataclass(slots=True)
+class _Wanted:
+    """One agent's chain while it is being read."""
+
+    entry: IndexEntry
+    values: dict[int, bytes] = field(default_factory=dict)
+
+    @property
+    def complete(self) -> bool:
+        return len(self.values) == len(self.entry.snapshots)
+
+
+def agent_heads(recovery: Recovery) -> Iterator[IndexEntry]:
+    """The newest entry of every agent in index or tail, deleted ones left out, partition by
+    partition: its snapshots as indexed, its head as the tail has moved it. Reads no state.
+    """
+    for partition in range(recovery.partitions):
+        index = recovery.index(partition)
+        tails, _ = _tails(recovery, partition, index, None)
+        for key in sorted(index.entries.keys() | tails.keys()):
+            entry = index.entry(key) or _no_entry(key)
+            head = entry.head
+            for message in tails.get(key, ()):
+                head = _next_head(head, message)
+            if head.exists:
+                yield IndexEntry(head, entry.snapshot_hash, entry.snapshots)
+
+
+def agent_ids(recovery: Recovery) -> Iterator[str]:
+    """Every agent in index or tail, deleted ones left out, partition by partition."""
+    return (entry.head.agent_id for entry in agent_heads(recovery))
+
+
+def recover_many(
+    recovery: Recovery, agent_ids: Iterable[str] | None = None
+) -> Iterator[Recovered | Failed]:
+    """Each of ``agent_ids`` (None: all that exist), in the order in which the log has them.
+
+    An agent that cannot be recovered is a :class:`Failed`; the others are not held up.
+    """
+    wanted: dict[int, set[bytes]] | None = None
+    if agent_ids is not None:
+        wanted = {}
+        for agent_id in agent_ids:
+            key = agent_id.encode()
+            wanted.setdefault(partition_of(key, recovery.partitions), set()).add(key)
+    for partition in range(recovery.partitions) if wanted is None else sorted(wanted):
+        yield from recover_partition(
+            recovery, partition, None if wanted is None else wanted[partition]
+        )
+
+
+def recover_partition(
+    recovery: Recovery, partition: int, wanted: set[bytes] | None
+) -> Iterator[Recovered | Failed]:
+    """One partition of :func:`recover_many`; ``wanted`` are keys, None for every agent."""
+    index = recovery.index(partition)
+    tails, end = _tails(recovery, partition, index, wanted)
+    keys = (index.entries.keys() | tails.keys()) if wanted is None else wanted
+    chained: dict[bytes, IndexEntry] = {}
+    for key in keys:
+        entry = index.entry(key)
+        if entry is not None and entry.snapshots:
+            chained[key] = entry
+            continue
+        agent_id = key.decode(errors="replace")
+        agent = (
+            new_agent(agent_id)
+            if entry is None
+            else Agent(entry.head, new_agent(agent_id).document)
+        )
+        yield from _finish(agent, tails.get(key, []), partition, end, [], wanted is not None)
+    for key, values, entry in read_chains(recovery, partition, chained):
+        started = time.perf_counter()
+        try:
+            agent = prove_chain(decode_chain(entry, values), entry)
+        except PROOF_ERRORS:
+            # The careful way: a newer index entry, or an older proof, with its warnings.
+            yield _one(recovery, entry.head.agent_id)
+            continue
+        own = tails.get(key, [])
+        yield from _finish(agent, own, partition, end, values, wanted is not None, started)
+
+
+def _one(recovery: Recovery, agent_id: str) -> Recovered | Failed:
+    try:
+        return recovery.recover(agent_id)
+    except HeadwaterError as error:
+        return Failed(agent_id=agent_id, error=error)
+
+
+def _finish(
+    agent: Agent,
+    own: list[Message],
+    partition: int,
+    end: int,
+    values: list[bytes],
+    asked_for: bool,
+    started: float | None = None,
+) -> Iterator[Recovered | Failed]:
+    started = time.perf_counter() if started is None else started
+    agent_id = agent.head.agent_id
+    for message in own:
+        try:
+            fold(agent, parse(message.key(), message.value()))
+        except UndecodableRecord:
+            continue  # the compactor sets it aside
+        except HeadwaterError as error:
+            yield Failed(agent_id=agent_id, error=error)
+            return
+    if not agent.head.exists:
+        if asked_for:
+            missing = AgentNotFound(f"agent {agent_id!r} is not in the log, or was deleted")
+            yield Failed(agent_id=agent_id, error=missing)
+        return
+    yield Recovered(
+        agent=agent,
+        partition=partition,
+        next_offset=end,
+        records=len(values) + len(own),
+        size_bytes=sum(map(len, values)) + sum(len(m.value() or b"") for m in own),
+        snapshots=len(values),
+        tail_records=len(own),
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _no_entry(key: bytes) -> IndexEntry:
+    head = genesis(key.decode(errors="replace"))
+    return IndexEntry(head, head.hash, ())
+
+
+def _next_head(head: Head, message: Message) -> Head:
+    try:
+        change = parse(message.key(), message.value())
+    except UndecodableRecord:
+        return head
+    return advance(head, change) if admit(head, change) is Admission.ADMITTED else head
+
+
+def _tails(
+    recovery: Recovery, partition: int, index: IndexPartition, wanted: set[bytes] | None
+) -> tuple[dict[bytes, list[Message]], int]:
+    tails: dict[bytes, list[Message]] = {}
+    end = index.next_offset
+    with recovery.scans.lend() as reader:
+        for batch in reader.scan(recovery.config.topic("events"), partition, end):
+            for message in batch:
+                key = message.key()
+                if key is not None and (wanted is None or key in wanted):
+                    tails.setdefault(key, []).append(message)
+                end = (message.offset() or 0) + 1
+    return tails, end
+
+
+def decode_chain(entry: IndexEntry, values: list[bytes]) -> list[Snapshot]:
+    """The snapshots of a chain, each held against its pointer."""
+    chain = [decode_snapshot(value) for value in values]
+    for snapshot, pointer in zip(chain, entry.snapshots, strict=False):
+        check_pointer(snapshot, entry.head.agent_id, pointer)
+    return chain
+
+
+def read_chains(
+    recovery: Recovery, partition: int, chained: dict[bytes, IndexEntry]
+) -> Iterator[tuple[bytes, list[bytes], IndexEntry]]:
+    """Each agent's chain of values as soon as it is complete; whatever is missing, at the end."""
+    owner = {p.offset: key for key, entry in chained.items() for p in entry.snapshots}
+    if not owner:
+        return
+    left = {key: _Wanted(entry) for key, entry in chained.items()}
+    topic = recovery.config.topic("snapshots")
+    with recovery.scans.lend() as scans, recovery.points.lend() as points:
+        for offset, value in _read(scans, points, topic, partition, sorted(owner)):
+            key = owner[offset]
+            wanted = left[key]
+            wanted.values[offset] = value
+            if wanted.complete:
+                del left[key]
+                yield key, [wanted.values[p.offset] for p in wanted.entry.snapshots], wanted.entry
+    for key, wanted in left.items():
+        yield key, list(wanted.values.values()), wanted.entry
+
+
+def _read(
+    scans: Reader, points: Reader, topic: str, partition: int, offsets: list[int]
+) -> Iterator[tuple[int, bytes]]:
+    span = offsets[-1] - offsets[0] + 1
+    if len(offsets) < _DENSE * span:
+        for offset in offsets:
+            message = points.get(topic, partition, offset)
+            if message is not None:
+                yield offset, message.value() or b""
+        return
+    needed = set(offsets)
+    for batch in scans.scan(topic, partition, offsets[0], offsets[-1] + 1):
+        for message in batch:
+            offset = message.offset() or 0
+            if offset in needed:
+                yield offset, message.value() or b""
