@@ -1,0 +1,423 @@
+"""The compactor against a real broker: killed, shared, held up, and always right in the end."""
+
+from __future__ import annotations
+
+import random
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Message
+
+from headwater import Config
+from headwater.kafka import clients
+from headwater.kafka.reader import Reader
+from headwater.log.chain import partition_of
+from headwater.log.snapshots import IndexEntry, decode_entry
+from headwater.topics import connect_topics
+from headwater.wire import MARKER, codec
+from streams.snapshots import Bounds, ChainLength, Compactor, Outweigh
+from streams.snapshots.store import decode_position
+from tests.support.clusters import Kafka, fresh_config
+from tests.support.compaction import Author, check_entry, folded
+from tests.support.processes import eventually, programs
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
+
+PARTITIONS = 4
+PATIENCE_S = 60.0
+COMMIT_POINTS = ("snapshots_flushed", "index_written", "before_commit", "after_commit")
+
+
+class Stage:
+    """Topics of a test, authors who write to them, and what a reader finds in the end."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.partitions = connect_topics(config)
+        self.authors: dict[str, Author] = {}
+        self._producer = clients.producer(config)
+        self._reader = Reader(config, clients.SCANS)
+
+    def author(self, name: str) -> Author:
+        """The author of an agent; the first time, with a claim written."""
+        if name not in self.authors:
+            self.authors[name] = Author(name)
+            self.write(name, self.authors[name].claim())
+        return self.authors[name]
+
+    def write(self, name: str, *values: bytes, partition: int | None = None) -> None:
+        """Append values under an agent's id."""
+        key = name.encode()
+        where = partition_of(key, self.partitions) if partition is None else partition
+        for value in values:
+            self._producer.produce(self.config.topic("events"), value, key, partition=where)
+        assert self._producer.flush(30) == 0
+
+    def say(self, name: str, text: str) -> None:
+        """One more change of an agent."""
+        self.write(name, self.author(name).say(text))
+
+    def read(self, topic: str, partition: int = 0) -> list[Message]:
+        """All that is committed in a partition."""
+        name = self.config.topic(topic)
+        return [m for batch in self._reader.scan(name, partition, None) for m in batch]
+
+    def end(self, partition: int) -> int:
+        """Where a partition of events ends."""
+        return self._reader.range(self.config.topic("events"), partition)[1]
+
+    def index(self, partition: int) -> dict[bytes, bytes]:
+        """The newest value of each key of the index."""
+        return {m.key() or b"": m.value() or b"" for m in self.read("index", partition)}
+
+    def position(self, partition: int) -> int:
+        """How far the compactor says that it is."""
+        value = self.index(partition).get(b"!partition")
+        return decode_position(value).next_offset if value else 0
+
+    def entry(self, name: str) -> IndexEntry | None:
+        """An agent's index entry, if there is one yet."""
+        key = name.encode()
+        value = self.index(partition_of(key, self.partitions)).get(key)
+        return decode_entry(value) if value else None
+
+    def await_end(self, *partitions: int) -> None:
+        """Wait until everything written is committed."""
+        for p in partitions or range(self.partitions):
+            end = self.end(p)
+            eventually(
+                lambda p=p, end=end: self.position(p) >= end,  # type: ignore[misc]
+                PATIENCE_S,
+                f"position {end} in partition {p}",
+                step_s=0.1,
+            )
+
+    def check(self) -> None:
+        """Index, snapshots and position are the fold of the log up to the position."""
+        for p in range(self.partitions):
+            self._check(p)
+
+    def _check(self, partition: int) -> None:
+        index = self.index(partition)
+        truth = folded(self.read("events", partition), self.position(partition))
+        entries = {k.decode(): decode_entry(v) for k, v in index.items() if k[:1] != b"!"}
+        assert entries.keys() == truth.keys()
+        records = self.read("snapshots", partition)
+        values = {m.offset() or 0: m.value() or b"" for m in records}
+        keys = {m.offset() or 0: m.key() or b"" for m in records}
+        kept = {m.key(): m.offset() for m in records if m.value() is not None}
+        gone = {m.key() for m in records if m.value() is None}
+        # Nothing is ever written twice, and nothing is left that no entry lists.
+        assert len([m for m in records if m.value() is not None]) == len(kept)
+        listed: set[bytes] = set()
+        for name, entry in entries.items():
+            check_entry(entry, truth[name], values)
+            listed.update(keys[p.offset] for p in entry.snapshots)
+        assert listed == kept.keys() - gone
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._reader.close()
+
+
+@pytest.fixture
+def stage(headwater_kafka: Kafka) -> Iterator[Stage]:
+    """Fresh topics for one test."""
+    made = Stage(fresh_config(headwater_kafka, partitions=PARTITIONS))
+    yield made
+    made.close()
+
+
+@contextmanager
+def compacting(config: Config, **settings: Any) -> Iterator[Compactor]:
+    """An instance in a thread of this process, stopped in order at the end."""
+    compactor = Compactor(config.with_(node_id=f"c-{secrets.token_hex(2)}"), **settings)
+    stop = threading.Event()
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            compactor.run(stop)
+        except BaseException as error:
+            failures.append(error)
+            raise
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield compactor
+    finally:
+        stop.set()
+        thread.join(60)
+    assert not thread.is_alive()
+    assert not failures
+
+
+@contextmanager
+def writing(stage: Stage, rng: random.Random, pause_s: float = 0.004) -> Iterator[list[int]]:
+    """Twelve agents that go on and on, in a thread: changes, releases and deletes."""
+    stop, counter = threading.Event(), [0]
+
+    def work() -> None:
+        while not stop.is_set():
+            counter[0] += 1
+            name = f"agent-{rng.randrange(12)}"
+            author = stage.author(name)
+            kind = rng.choice(["say"] * 20 + ["RELEASE", "DELETE"])
+            if kind == "say":
+                stage.say(name, "x" * rng.randrange(1, 1200))
+            else:
+                stage.write(name, author.raw(kind), author.claim())
+            time.sleep(pause_s)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield counter
+    finally:
+        stop.set()
+        thread.join(30)
+
+
+def test_everything_written_is_committed_and_proves_right(stage: Stage) -> None:
+    """One instance, all partitions: index, snapshots and position are what the log says."""
+    with compacting(stage.config) as compactor, writing(stage, random.Random(1)) as count:
+        eventually(lambda: count[0] > 200, PATIENCE_S, "200 records")
+        eventually(lambda: compactor.stats().counts.commits > 8, PATIENCE_S, "8 commits")
+    stage.check()
+    with compacting(stage.config):
+        stage.await_end()
+    stage.check()
+
+
+def test_a_claim_alone_reaches_the_index(stage: Stage) -> None:
+    """Who owns an agent can be seen without reading events."""
+    with compacting(stage.config):
+        stage.author("a")
+        stage.await_end()
+        entry = stage.entry("a")
+        assert entry is not None
+        assert (entry.head.owned, entry.snapshots) == (True, ())
+    stage.check()
+
+
+def test_a_deleted_agent_leaves_a_head_and_tombstones(stage: Stage) -> None:
+    """Its snapshots go, its head stays."""
+    with compacting(stage.config):
+        for text in ("1", "2"):
+            stage.say("a", text)
+            stage.await_end()
+        stage.write("a", stage.author("a").raw("DELETE"))
+        stage.await_end()
+    entry = stage.entry("a")
+    assert entry is not None
+    assert (entry.head.deleted, entry.snapshots) == (True, ())
+    stage.check()
+
+
+@pytest.mark.parametrize(
+    ("strategy", "longest"), [(Outweigh(increments=5), 6), (ChainLength(longest=3), 5)]
+)
+def test_chains_stay_within_their_strategys_bound(
+    stage: Stage, strategy: Any, longest: int
+) -> None:
+    """One commit after each change, thirty times over."""
+    with compacting(stage.config, strategy=strategy) as compactor:
+        stage.say("a", "x" * 5000)
+        stage.await_end()
+        for n in range(12):
+            before = compactor.stats().counts.commits
+            stage.say("a", str(n))
+            eventually(lambda b=before: compactor.stats().counts.commits > b, 20, "a commit")  # type: ignore[misc]
+        stage.await_end()
+        counts = compactor.stats().counts
+    assert counts.longest_chain <= longest
+    assert counts.merges + counts.fulls > 1
+    stage.check()
+
+
+@pytest.mark.fault
+def test_kills_inside_commits_leave_no_trace(stage: Stage, tmp_path: Path) -> None:
+    """Killed at every named point in turn, again and again, while agents work."""
+    seed = secrets.randbits(32)
+    print("seed", seed)
+    rng = random.Random(seed)
+    with programs(stage.config, tmp_path) as started, writing(stage, rng, 0.02):
+        for round_, point in enumerate(COMMIT_POINTS * 2):
+            name = f"compactor-{round_}"
+            at = f"compactor.{point}:{rng.randrange(1, 12)}"
+            started.compactor(name, HEADWATER_CRASH_AT=at).await_crash(60)
+            stage.check()
+    with compacting(stage.config) as compactor:
+        stage.await_end()
+        assert compactor.stats().counts.rebuilt == 0
+    stage.check()
+
+
+@pytest.mark.fault
+def test_a_transaction_left_open_is_aborted_by_whoever_takes_over(
+    stage: Stage, tmp_path: Path
+) -> None:
+    """Killed before its commit, it hides nothing from readers once there is a successor."""
+    stage.say("a", "1")
+    with programs(stage.config, tmp_path) as started:
+        started.compactor("first", HEADWATER_CRASH_AT="compactor.before_commit:1").await_crash()
+        assert stage.entry("a") is None
+        started.compactor("second")
+        stage.await_end()
+    assert stage.entry("a") is not None
+    stage.check()
+
+
+@pytest.mark.fault
+def test_without_the_takeovers_init_transactions_readers_would_see_nothing(
+    stage: Stage, tmp_path: Path
+) -> None:
+    """The test above can fail: with the switch set, the dead one's transaction hides the new."""
+    stage.say("a", "1")
+    with programs(stage.config, tmp_path) as started:
+        started.compactor("first", HEADWATER_CRASH_AT="compactor.before_commit:1").await_crash()
+        started.compactor("second", HEADWATER_TEST_SABOTAGE="no-init-transactions")
+        with pytest.raises(AssertionError, match="an entry"):
+            eventually(lambda: stage.entry("a") is not None, 5, "an entry", step_s=0.1)
+
+
+def _assigned(*compactors: Compactor) -> list[set[int]]:
+    return [set(compactor.stats().partitions) for compactor in compactors]
+
+
+def test_instances_share_the_partitions_and_take_over_from_each_other(stage: Stage) -> None:
+    """One joins, one leaves, under load: no gap, and nothing twice."""
+    everything = set(range(PARTITIONS))
+
+    def shared(*compactors: Compactor) -> Callable[[], bool]:
+        def true() -> bool:
+            sets = _assigned(*compactors)
+            return all(sets) and set.union(*sets) == everything and sum(map(len, sets)) == 4
+
+        return true
+
+    with writing(stage, random.Random(2)):
+        with compacting(stage.config) as first:
+            eventually(shared(first), PATIENCE_S, "one has all")
+            with compacting(stage.config) as second:
+                eventually(shared(first, second), PATIENCE_S, "both have some")
+                before = second.stats().counts.commits
+                eventually(
+                    lambda: second.stats().counts.commits > before + 3, PATIENCE_S, "commits"
+                )
+                stage.check()
+            eventually(shared(first), PATIENCE_S, "the first has all again")
+            stage.check()
+        with compacting(stage.config) as third:
+            eventually(shared(third), PATIENCE_S, "the third has all")
+            eventually(lambda: third.stats().counts.commits > 4, PATIENCE_S, "commits")
+    with compacting(stage.config):
+        stage.await_end()
+    stage.check()
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("point", ["before_revoke_commit", "after_revoke_commit"])
+def test_a_kill_in_the_middle_of_giving_up_loses_nothing(
+    stage: Stage, tmp_path: Path, point: str
+) -> None:
+    """Whoever is next starts from what was committed, whichever that is."""
+    with programs(stage.config, tmp_path) as started, writing(stage, random.Random(3)):
+        first = started.compactor("first", HEADWATER_CRASH_AT=f"compactor.{point}:1")
+        eventually(lambda: stage.position(0) > 5, PATIENCE_S, "some commits", step_s=0.1)
+        started.compactor("second")
+        first.await_crash(60)
+    with compacting(stage.config):
+        stage.await_end()
+    stage.check()
+
+
+@pytest.mark.fault
+def test_a_frozen_instance_that_wakes_up_writes_nothing_more(stage: Stage, tmp_path: Path) -> None:
+    """Fenced by its successor, it drops its partitions; it joins again and works on."""
+    with programs(stage.config, tmp_path) as started, writing(stage, random.Random(4)):
+        first = started.compactor("first")
+        eventually(lambda: stage.position(0) > 5, PATIENCE_S, "some commits", step_s=0.1)
+        first.pause()
+        started.compactor("second")
+        before = stage.position(0)
+        eventually(lambda: stage.position(0) > before + 20, PATIENCE_S, "the second", step_s=0.1)
+        first.resume()
+        time.sleep(2.0)
+        stage.check()
+        assert first.running, first.tail()
+    with compacting(stage.config):
+        stage.await_end()
+    stage.check()
+
+
+def test_what_nobody_can_read_goes_to_dead_letters_and_stops_nothing(stage: Stage) -> None:
+    """Garbage and a record in the wrong partition are set aside, with their place and bytes."""
+    author = stage.author("a")
+    right = partition_of(b"a", PARTITIONS)
+    wrong = (right + 1) % PARTITIONS
+    stage.write("a", b"junk")
+    misplaced = Author("a").claim()
+    stage.write("a", misplaced, partition=wrong)
+    stage.write("a", author.say("on it goes"))
+    with compacting(stage.config) as compactor:
+        stage.await_end()
+        assert compactor.stats().counts.dead_letters == 2
+    letters = [codec("DeadLetter").decode(m.value() or b"") for m in stage.read("dead-letters")]
+    by_partition = {letter["partition"]: letter for letter in letters}
+    assert by_partition[right]["value"] == b"junk"
+    assert by_partition[wrong]["value"] == misplaced
+    assert by_partition[wrong]["topic"] == stage.config.topic("events")
+    assert "belongs in" in by_partition[wrong]["reason"]
+    stage.check()
+
+
+def test_a_newer_schema_parks_its_partition_and_no_other(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What came before is committed, nothing behind it is, and the others go on."""
+    names = {partition_of(f"n{i}".encode(), PARTITIONS): f"n{i}" for i in range(40)}
+    stage.say(names[0], "before")
+    at = stage.end(0)
+    stage.write(names[0], MARKER + b"newer..." + b"body")
+    stage.say(names[0], "behind")
+    for p in (1, 2, 3):
+        stage.say(names[p], "elsewhere")
+    with compacting(stage.config) as compactor:
+        stage.await_end(1, 2, 3)
+        eventually(lambda: stage.position(0) == at, PATIENCE_S, "all before it", step_s=0.1)
+        eventually(lambda: compactor.stats().partitions[0].parked, PATIENCE_S, "it is parked")
+        stage.say(names[1], "and on")
+        stage.await_end(1)
+        assert stage.position(0) == at
+    assert f"events[0] is PARKED at offset {at}" in caplog.text
+    stage.check()
+
+
+def test_a_paused_partition_misses_nothing(stage: Stage) -> None:
+    """With bounds so low that reading stops and starts again all the time, all is read once."""
+    for n in range(300):
+        stage.say(f"agent-{n % 7}", "x" * 500)
+    bounds = Bounds(commit_bytes=2000, pause_bytes=4000)
+    with compacting(stage.config, bounds=bounds) as compactor:
+        stage.await_end()
+        assert compactor.stats().counts.events == 307
+    stage.check()
+
+
+def test_an_idle_instance_ends_in_order(stage: Stage, tmp_path: Path) -> None:
+    """SIGTERM: what is pending is committed, and the exit code is 0."""
+    with programs(stage.config, tmp_path) as started:
+        program = started.compactor()
+        stage.say("a", "1")
+        stage.await_end()
+        program.end()
+        assert "stopped" in program.tail(1)
+    stage.check()
