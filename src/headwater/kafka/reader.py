@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import time
 from collections.abc import Iterator
@@ -11,14 +12,18 @@ from typing import Any, cast
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from headwater.config import Config
-from headwater.errors import Unavailable, Unprovable
+from headwater.errors import RetryableError, TopicMismatch, Unavailable, Unprovable
 from headwater.kafka.clients import FOLLOWING, consumer
 from headwater.kafka.errors import is_retryable, mapped, to_headwater
 
+log = logging.getLogger("headwater.reader")
+
 _BATCH = 2000
 _POLL_S = 0.25
-_ASK_S = 2.0
+_ASK_S = 0.5
 _AGAIN_S = 0.02
+# For so long after a topic was made there are brokers that have not heard of it.
+_NEW_TOPIC_S = 5.0
 
 
 class Reader:
@@ -87,24 +92,35 @@ class Reader:
         where = f"asking for the ends of {topic}[{partition}]"
         asked = TopicPartition(topic, partition)
         deadline = time.monotonic() + self._timeout_s
+        patience_s = _ASK_S
         while True:
-            # The client itself does not ask again when the leader has moved, or is frozen.
-            left = deadline - time.monotonic()
+            cause = KafkaError(KafkaError._TIMED_OUT)
             try:
                 offsets = cast(
                     "tuple[int, int] | None",  # None, whatever the stubs say, where time ran out
-                    self._consumer.get_watermark_offsets(asked, timeout=min(left, _ASK_S)),
+                    self._consumer.get_watermark_offsets(asked, timeout=patience_s),
                 )
             except KafkaException as error:
                 cause = error.args[0]
-                if not is_retryable(cause) or time.monotonic() + _AGAIN_S > deadline:
-                    raise to_headwater(cause, where) from error
-                time.sleep(_AGAIN_S)
-                continue
-            if offsets is not None:
-                return offsets
-            if time.monotonic() + _AGAIN_S > deadline:
-                raise Unavailable(f"{where}: no answer in {self._timeout_s:g} s; try again")
+            else:
+                if offsets is not None:
+                    return offsets
+            left = deadline - time.monotonic()
+            fault = to_headwater(cause, where)
+            new = isinstance(fault, TopicMismatch) and self._timeout_s - left < _NEW_TOPIC_S
+            if left <= 0 or not (new or isinstance(fault, RetryableError)):
+                raise fault
+            self._find_leader(topic)
+            patience_s = min(2 * patience_s, left)
+
+    def _find_leader(self, topic: str) -> None:
+        # The client asks the leader that it knows, however dead that is, and does not look for
+        # another one by itself.
+        time.sleep(_AGAIN_S)
+        try:
+            self._consumer.list_topics(topic, timeout=_ASK_S)
+        except KafkaException as error:
+            log.debug("no metadata: %s", error)
 
     def close(self) -> None:
         """Give the connections back."""
