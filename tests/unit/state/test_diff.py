@@ -36,6 +36,13 @@ def _edited(index: int, **changes: Any) -> list[Any]:
         (_with(task=1), _with(task=1.0), [(SET, ["task"], 1.0)]),
         (_with(task=True), _with(task=1), [(SET, ["task"], 1)]),
         (_with(task=(1,)), _with(task=[1]), [(SET, ["task"], [1])]),
+        (_with(task={"a": 1}), _with(task=[1]), [(SET, ["task"], [1])]),
+        (_with(task=[1]), _with(task={"a": 1}), [(SET, ["task"], {"a": 1})]),
+        (
+            _with(data={"a": LONG, "b": 1}),
+            _with(data={"a": LONG, "b": 2}),
+            [(SET, ["data", "b"], 2)],
+        ),
         (_with(task={1}), _with(task={2}), [(SET, ["task"], {2})]),
         (_with(task=LONG), _with(task=LONG + "y"), [(TEXT, ["task"], "y")]),
         (_with(task="x"), _with(task="xy"), [(SET, ["task"], "xy")]),
