@@ -45,61 +45,70 @@ plain_scalars = st.one_of(
 scalars = st.one_of(
     plain_scalars, st.binary(max_size=8), datetimes, st.dates(), st.uuids(), st.decimals()
 )
-_hashables = st.recursive(
-    scalars.filter(lambda value: not _signals(value)),
-    lambda inner: st.one_of(
-        st.frozensets(inner, max_size=3), st.lists(inner, max_size=3).map(tuple)
-    ),
-    max_leaves=4,
-)
-hashables: st.SearchStrategy[Any] = st.deferred(lambda: _hashables)
 
 
-def _containers(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    return st.one_of(
-        st.lists(inner, max_size=4),
-        st.dictionaries(keys, inner, max_size=4),
-        st.lists(inner, max_size=3).map(tuple),
-        st.sets(hashables, max_size=3),
-        st.frozensets(hashables, max_size=3),
-    )
+class Family:
+    """Strategies for values, and for documents, that are made of certain scalars."""
 
+    def __init__(self, scalars: st.SearchStrategy[Any]) -> None:
+        hashables = st.recursive(
+            scalars.filter(lambda value: not _signals(value)),
+            lambda inner: st.one_of(
+                st.frozensets(inner, max_size=3), st.lists(inner, max_size=3).map(tuple)
+            ),
+            max_leaves=4,
+        )
+        # Deferred, because hypothesis prints what a strategy is made of otherwise, at length.
+        self.hashables: st.SearchStrategy[Any] = st.deferred(lambda: hashables)
+        values = st.recursive(scalars, self._containers, max_leaves=8)
+        self.values: st.SearchStrategy[Any] = st.deferred(lambda: values)
+        self.maps = st.dictionaries(keys, self.values, max_size=4)
+        self.lists = st.lists(self.values, max_size=5)
+        self.fields: dict[str, st.SearchStrategy[Any]] = {
+            "session_id": texts,
+            "request_id": st.none() | texts,
+            "status": texts,
+            "step": integers,
+            "max_steps": st.none() | integers,
+            "task": self.values,
+            "data": self.maps,
+            "messages": self.lists,
+            "execution_history": self.lists,
+            "tool_contexts": self.maps,
+            "metadata": self.maps,
+        }
+        self.documents = st.fixed_dictionaries(self.fields)
 
-_values = st.recursive(scalars, _containers, max_leaves=8)
-# Deferred, because hypothesis prints what a strategy is made of otherwise, at length.
-values: st.SearchStrategy[Any] = st.deferred(lambda: _values)
-"""Any value that a state can hold."""
-
-maps = st.dictionaries(keys, values, max_size=4)
-lists = st.lists(values, max_size=5)
-
-FIELD_VALUES: dict[str, st.SearchStrategy[Any]] = {
-    "session_id": texts,
-    "request_id": st.none() | texts,
-    "status": texts,
-    "step": integers,
-    "max_steps": st.none() | integers,
-    "task": values,
-    "data": maps,
-    "messages": lists,
-    "execution_history": lists,
-    "tool_contexts": maps,
-    "metadata": maps,
-}
-
-documents = st.fixed_dictionaries(FIELD_VALUES)
-"""Documents with the right fields, each of its type; not all of them pass `validate`."""
+    def _containers(self, inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+        return st.one_of(
+            st.lists(inner, max_size=4),
+            st.dictionaries(keys, inner, max_size=4),
+            st.lists(inner, max_size=3).map(tuple),
+            st.sets(self.hashables, max_size=3),
+            st.frozensets(self.hashables, max_size=3),
+        )
 
 
 def _signals(value: Any) -> bool:
     return hasattr(value, "is_snan") and bool(value.is_snan())
 
 
+everything = Family(scalars)
+values, lists = everything.values, everything.lists
+"""Any value that a state can hold, and lists of them."""
+
+documents = everything.documents
+"""Documents with the right fields, each of its type; not all of them pass `validate`."""
+
+comparable = Family(scalars.filter(lambda value: not _signals(value) and value == value))
+"""The same without any NaN, which Python finds in a container by identity, and no copy has that."""
+
+
 def paths(deepest: int = 3) -> st.SearchStrategy[list[Any]]:
     """Paths that lead into documents often, and elsewhere often enough."""
     rest = st.lists(st.one_of(keys, st.integers(-1, 3), st.booleans()), max_size=deepest)
     return st.builds(
-        lambda field, more: [field, *more], st.sampled_from(sorted(FIELD_VALUES)), rest
+        lambda field, more: [field, *more], st.sampled_from(sorted(everything.fields)), rest
     )
 
 
