@@ -7,7 +7,7 @@ import contextlib
 import logging
 from functools import partial
 
-from headwater.agent.body import Body
+from headwater.agent.base import SessionBase
 from headwater.agent.claim import Claim, Claimant
 from headwater.agent.clock import wall_ms
 from headwater.agent.doubt import claim_again, count_applied
@@ -39,29 +39,16 @@ _FAR = 20_000
 """Records after which the index is asked for a later head, instead of reading them all."""
 
 
-class Session:
+class Session(SessionBase):
     """One agent, owned by this process. Made by ``connection.agent(...)``; one thread (or task)
     changes it at a time.
     """
 
     def __init__(self, parts: Parts, who: Claimant, claim: Claim) -> None:
-        self._parts = parts
-        self._who = who
-        self._partition = parts.recovery.partition_of(who.agent_id)
+        super().__init__(parts, who, claim.recovered)
         self._key = who.agent_id.encode()
         self._send = parts.publisher.send
-        self._blocked: HeadwaterError | None = None
         self._ended = False
-        self.recovered = claim.recovered
-        config = parts.config
-        self._body = Body(
-            who.agent_id,
-            claim.recovered.agent.document,
-            session_id=who.session_id,
-            request_id=who.request_id,
-            max_state_bytes=config.max_state_bytes,
-            max_change_bytes=config.max_change_bytes,
-        )
         self._own_log: OwnLog | None = None
         self._take(claim)
         self._changes = {
@@ -83,16 +70,6 @@ class Session:
             self._own_log = None
 
     @property
-    def agent_id(self) -> str:
-        """The agent."""
-        return self._who.agent_id
-
-    @property
-    def session_id(self) -> str:
-        """The session."""
-        return self._who.session_id
-
-    @property
     def epoch(self) -> int:
         """The epoch in which this session owns the agent."""
         return self._claim.epoch
@@ -101,15 +78,6 @@ class Session:
     def version(self) -> int:
         """Version of the state, with the changes that are in flight."""
         return self._version
-
-    @property
-    def state(self) -> StateView:
-        """The state, to be read; :meth:`change` changes it."""
-        return self._body.view
-
-    def copy(self) -> AgentState:
-        """A plain copy of the state, the caller's to keep."""
-        return self._body.copy()
 
     def change(self, *, wait: bool = True, level: Level = ACKNOWLEDGED) -> Change:
         """A block whose draft becomes one event.
@@ -380,10 +348,6 @@ class Session:
                     break
         finally:
             self._end()
-
-    def block(self, error: HeadwaterError) -> None:
-        """Let every later call raise ``error``."""
-        self._blocked = error
 
     def _end(self) -> None:
         self._ended = True

@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from headwater.agent.body import Body
+from headwater.agent.base import SessionBase
 from headwater.agent.claim import Claimant
 from headwater.agent.clock import wall_ms
 from headwater.agent.draft import ACKNOWLEDGED, Change, Level
@@ -27,58 +27,27 @@ from headwater.log.fold import Admission, Agent, admit, advance, apply_stored
 from headwater.log.records import StateChange
 from headwater.recovery import Recovered
 from headwater.state.draft import StateView
-from headwater.state.model import AgentState, new_document
+from headwater.state.model import new_document
 
 log = logging.getLogger("headwater.session")
 
 
-class UnclaimedSession:
+class UnclaimedSession(SessionBase):
     """One agent that nobody owns, changed by whoever comes first. Made by
     ``connection.agent(..., claim=None)``.
     """
 
     def __init__(self, parts: Parts, who: Claimant, recovered: Recovered) -> None:
-        self._parts = parts
-        self._who = who
-        self.recovered = recovered
-        self._partition = recovered.partition
+        super().__init__(parts, who, recovered)
         self._agent: Agent = recovered.agent
-        self._blocked: HeadwaterError | None = None
-        self._body = Body(
-            who.agent_id,
-            recovered.agent.document,
-            session_id=who.session_id,
-            request_id=who.request_id,
-            max_state_bytes=parts.config.max_state_bytes,
-            max_change_bytes=parts.config.max_change_bytes,
-        )
         self._log = OwnLog(parts.config, recovered.partition, recovered.head, recovered.next_offset)
         self._sent: bytes | None = None
         """Digest of the change whose fate is not known yet; its draft can still be taken back."""
 
     @property
-    def agent_id(self) -> str:
-        """The agent."""
-        return self._who.agent_id
-
-    @property
-    def session_id(self) -> str:
-        """The session."""
-        return self._who.session_id
-
-    @property
     def version(self) -> int:
         """Version of the state."""
         return self._agent.head.version
-
-    @property
-    def state(self) -> StateView:
-        """The state, to be read; :meth:`change` changes it."""
-        return self._body.view
-
-    def copy(self) -> AgentState:
-        """A plain copy of the state."""
-        return self._body.copy()
 
     def change(self, *, wait: bool = True, level: Level = ACKNOWLEDGED) -> Change:
         """A block whose draft becomes one event, admitted iff nothing came before it.
@@ -92,8 +61,8 @@ class UnclaimedSession:
 
     @property
     def troubled(self) -> bool:
-        """Whether :meth:`begin` would refuse."""
-        return self._blocked is not None or self._sent is not None
+        """Whether :meth:`begin` would refuse, or read the log first."""
+        return self._blocked is not None or self._sent is not None or self._agent.head.owned
 
     def begin(self) -> StateView:
         """Open a draft."""
@@ -244,7 +213,3 @@ class UnclaimedSession:
         if self._blocked is None:
             self._blocked = SessionClosed(f"agent {self.agent_id!r}: this session has ended")
             self._log.close()
-
-    def block(self, error: HeadwaterError) -> None:
-        """Let every later call raise ``error``."""
-        self._blocked = error
