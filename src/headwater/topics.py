@@ -7,27 +7,32 @@ when the topics are made. Partitions that are added later stay unused.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka.admin import (
     AdminClient,
     ClusterMetadata,
+    ConfigEntry,
     ConfigResource,
     NewTopic,
     ResourceType,
 )
 
 from headwater.config import Config
-from headwater.errors import TopicMismatch, Unavailable
+from headwater.errors import RetryableError, TopicMismatch, Unavailable
 from headwater.kafka import clients
 from headwater.kafka.errors import mapped, to_headwater
 from headwater.kafka.reader import Reader
 from headwater.wire import codec
 
+T = TypeVar("T")
+
 DEFAULT_PARTITIONS = 12
+_ASK_S = 3.0
 _FOREVER = {"retention.ms": "-1", "retention.bytes": "-1"}
 _COMPACTED = {
     "cleanup.policy": "compact",
@@ -142,8 +147,12 @@ def _create(admin: AdminClient, config: Config, specs: Iterable[TopicSpec]) -> N
         )
         for spec in specs
     ]
-    for name, future in admin.create_topics(wanted).items():
-        _created(name, future)
+
+    def create() -> None:
+        for name, future in admin.create_topics(wanted, request_timeout=_ASK_S).items():
+            _created(name, future)
+
+    _insist(admin, config, create)
     _await_leaders(admin, config)
 
 
@@ -154,6 +163,19 @@ def _created(name: str, future: Future[None]) -> None:
         # Somebody else connected for the first time at the same moment.
         if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
             raise to_headwater(error.args[0], f"making topic {name}") from error
+
+
+def _insist(admin: AdminClient, config: Config, call: Callable[[], T]) -> T:
+    """What ``call`` returns, made again while the brokers are without a controller."""
+    deadline = time.monotonic() + config.read_timeout.total_seconds()
+    while True:
+        try:
+            return call()
+        except RetryableError:
+            if time.monotonic() > deadline:
+                raise
+        # The client waits for the controller that it knows of; the metadata name the new one.
+        _metadata(admin, config)
 
 
 def _await_leaders(admin: AdminClient, config: Config) -> None:
@@ -226,10 +248,14 @@ def _problems(
         if existing[name] < needed:
             problems.append(f"topic {name} has {existing[name]} partitions and needs {needed}")
     resources = [ConfigResource(ResourceType.TOPIC, config.topic(spec.name)) for spec in ALL]
-    described = admin.describe_configs(resources)
-    for spec, resource in zip(ALL, resources, strict=True):
-        with mapped(f"reading the settings of {resource.name}"):
-            settings = described[resource].result()
+
+    def describe() -> list[dict[str, ConfigEntry]]:
+        described = admin.describe_configs(resources, request_timeout=_ASK_S)
+        with mapped("reading the topics' settings"):
+            return [described[resource].result() for resource in resources]
+
+    described = _insist(admin, config, describe)
+    for spec, resource, settings in zip(ALL, resources, described, strict=True):
         problems += [
             f"topic {resource.name} has {key}={settings[key].value} and needs {spec.settings[key]}"
             for key in spec.checked

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka import (
-    OFFSET_END,
     Consumer,
     KafkaError,
     KafkaException,
@@ -31,6 +30,7 @@ from headwater.topics import connect_topics
 
 from .cache import SnapshotCache
 from .commit import Counts, Writing
+from .lag import Lag
 from .partition import Bounds, Partition, Timing
 from .planner import Limits
 from .store import KafkaStore, Readers, Store
@@ -39,12 +39,20 @@ from .throttle import Throttle
 
 log = logging.getLogger("headwater.compactor")
 
-_BATCH = 5000
+_BATCH = 2000
+_FULL_S = 0.5
+_FULL_LOOK_S = 0.002
 _REPORT_S = 30.0
-_SHOW_LAG_S = 1.0
+_LAG_S = 1.0
+_ASK_S = 5.0
 _GONE = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})
-# Fewer bytes held ahead for each partition than a reader of one partition alone would take.
-_TUNING = clients.SCANS | {"queued.max.messages.kbytes": 16 * 1024, "fetch.wait.max.ms": 50}
+# Fewer bytes held ahead for each partition than a reader of one partition alone would take; and
+# with enough of them, no looking out all the time for room for more: that costs 15 us an event.
+_TUNING = clients.SCANS | {
+    "queued.max.messages.kbytes": 16 * 1024,
+    "fetch.queue.backoff.ms": 50,
+    "fetch.wait.max.ms": 50,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +93,7 @@ class Compactor:
         strategy: Strategy | None = None,
         timing: Timing | None = None,
         bounds: Bounds | None = None,
-        cache_bytes: int = 64 << 20,
+        cache_bytes: int = 128 << 20,
     ) -> None:
         self._config = config
         self._timing = timing or Timing()
@@ -102,10 +110,11 @@ class Compactor:
         self._live: dict[int, Partition] = {}
         self._reading: set[int] = set()
         self._seek: set[int] = set()
+        self._full_since: dict[int, float] = {}
         self._retired = Counts()
-        self._lags: dict[int, int] = {}
+        self._lag = Lag()
         self._report = Throttle(_REPORT_S)
-        self._show_lag = Throttle(_SHOW_LAG_S)
+        self._lag_due = Throttle(_LAG_S)
         self._trouble = Throttle(_REPORT_S)
         self._partitions = 0
         self._reported = 0
@@ -119,6 +128,7 @@ class Compactor:
         self._readers = Readers(self._config)
         self._pool = ThreadPoolExecutor(2 * self._partitions + 4, "compactor")
         self._consumer = self._make_consumer()
+        self._lag.ask = self._end_of
         log.info(
             "compactor %s started: %d partitions, commits every %g ms",
             self._config.node_id, self._partitions, self._timing.commit_s * 1000,
@@ -143,7 +153,7 @@ class Compactor:
         shown = {}
         for number, partition in sorted(self._live.copy().items()):
             counts.add(partition.counts)
-            end, committed = self._lags.get(number), partition.committed_offset
+            end, committed = self._lag.ends.get(number), partition.committed_offset
             shown[number] = PartitionStats(
                 phase=partition.phase.value,
                 parked=partition.parked,
@@ -164,8 +174,15 @@ class Compactor:
     def _open_store(self, partition: int) -> Store:
         return KafkaStore(self._config, partition, self._readers)
 
+    def _end_of(self, number: int) -> int:
+        ends = self._consumer.get_watermark_offsets(self._place(number), timeout=_ASK_S)
+        return int(ends[1])
+
     def _poll(self) -> list[Message]:
         now = time.monotonic()
+        if self._full_since:
+            time.sleep(_FULL_LOOK_S)
+            return []
         idle = min((p.idle_s(now) for p in self._live.values()), default=0.1)
         with mapped("reading events"):
             first = self._consumer.poll(min(idle, 0.1))
@@ -182,8 +199,10 @@ class Compactor:
             else:
                 self._note(message)
         for number, records in by_partition.items():
-            if number in self._reading:
-                self._live[number].take(records)
+            if number in self._reading and not self._live[number].take(records):
+                log.warning("events[%d]: a record is missing, reading again", number)
+                self._pause(number)
+                self._seek.add(number)
 
     def _note(self, message: Message) -> None:
         error, number = message.error(), message.partition()
@@ -201,22 +220,33 @@ class Compactor:
         for number, partition in self._live.items():
             if partition.tend(now):
                 self._seek.add(number)
-            if number in self._reading and not partition.wants_records:
+            if partition.wants_records:
+                self._full_since.pop(number, None)
+                if number not in self._reading:
+                    self._seek.add(number)
+            elif number in self._reading and not self._is_full_briefly(partition, now):
                 self._pause(number)
-            elif number not in self._reading and partition.wants_records:
-                self._seek.add(number)
         for number in tuple(self._seek):
             self._start_reading(number)
-        if self._live and self._show_lag.allow() is not None:
-            self._commit_group_offsets()
+        if self._live and self._lag_due.allow() is not None:
+            self._look_at_lag()
         if self._live and self._report.allow() is not None:
             self._log_progress()
 
-    def _place(self, number: int, offset: int = OFFSET_END) -> TopicPartition:
+    def _is_full_briefly(self, partition: Partition, now: float) -> bool:
+        """Whether a commit will soon make room: then all wait for it, for a pause would throw away
+        what was fetched.
+        """
+        return partition.is_full and (
+            now - self._full_since.setdefault(partition.number, now) < _FULL_S
+        )
+
+    def _place(self, number: int, offset: int = 0) -> TopicPartition:
         return TopicPartition(self._topic, number, offset)
 
     def _pause(self, number: int) -> None:
         self._reading.discard(number)
+        self._full_since.pop(number, None)
         self._consumer.pause([self._place(number)])
 
     def _start_reading(self, number: int) -> None:
@@ -237,7 +267,8 @@ class Compactor:
 
     def _on_assign(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
         # Nothing is read before a partition's position is known. That takes a while, and the
-        # others go on meanwhile.
+        # others go on meanwhile. The offset is any absolute one: a logical one is asked for at the
+        # broker, and the answer can come after the seek, and win.
         places = [self._place(tp.partition) for tp in assigned]
         consumer.incremental_assign(places)
         consumer.pause(places)
@@ -277,7 +308,8 @@ class Compactor:
         for number in (tp.partition for tp in places):
             self._reading.discard(number)
             self._seek.discard(number)
-            self._lags.pop(number, None)
+            self._full_since.pop(number, None)
+            self._lag.forget(number)
             partition = self._live.pop(number, None)
             if partition is not None:
                 gone.append(partition)
@@ -290,23 +322,20 @@ class Compactor:
     def _await(self, endings: list[Future[None]]) -> None:
         wait(endings, timeout=self._timing.close_s)
 
-    def _commit_group_offsets(self) -> None:
-        """Only so that tools can show the lag: where the compactor starts is in the index."""
-        places = []
-        for number, partition in self._live.items():
-            if partition.committed_offset is not None:
-                places.append(self._place(number, partition.committed_offset))
-            try:
-                ends = self._consumer.get_watermark_offsets(self._place(number), cached=True)
-            except KafkaException:
-                continue
-            if ends[1] >= 0:
-                self._lags[number] = ends[1]
+    def _look_at_lag(self) -> None:
+        offsets = {n: p.committed_offset for n, p in self._live.items()}
+        # Only so that tools can show the lag: where the compactor starts is in the index.
+        places = [self._place(n, offset) for n, offset in offsets.items() if offset is not None]
         try:
             if places:
                 self._consumer.commit(offsets=places, asynchronous=True)
         except KafkaException as error:
             log.debug("group offsets not committed: %s", error)
+        for number in self._lag.stalled({n: self._live[n].next_offset for n in self._reading}):
+            log.warning("events[%d]: nothing comes though there is more, reading again", number)
+            self._pause(number)
+            self._seek.add(number)
+        self._lag.look(self._pool, self._live)
 
     def _log_progress(self) -> None:
         stats = self.stats()

@@ -166,7 +166,9 @@ class Ledger:
     """Heads and pending changes of one partition.
 
     ``entries`` are the values of the index by agent id; each is decoded when its agent is first
-    met, so that taking over a million agents takes no longer than reading them.
+    met, so that taking over a million agents takes no longer than reading them. ``gap`` is the
+    offset of a record that came though another was due: reading must start at ``next_offset``
+    again, and where that record still comes first, nothing is missing.
     """
 
     def __init__(
@@ -179,6 +181,7 @@ class Ledger:
     ) -> None:
         self.partition = partition
         self.parked: Parked | None = None
+        self.gap: int | None = None
         self._partitions = partitions
         self._position = position
         self._entries = entries
@@ -210,8 +213,14 @@ class Ledger:
             return
         for message in messages:
             offset = message.offset() or 0
-            if offset < position.next_offset:
-                continue  # from before a seek
+            if offset != position.next_offset:
+                if offset < position.next_offset:
+                    continue  # from before a seek
+                if offset != self.gap:
+                    self.gap = offset
+                    return
+                # Read again, it is still the next one: a transaction's marker has that place.
+                position.next_offset = offset
             key, value = message.key(), message.value()
             agent = agents.get(key) if key is not None else None
             patch = None

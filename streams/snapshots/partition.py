@@ -24,6 +24,7 @@ log = logging.getLogger("headwater.compactor")
 _PARKED_REMINDER_S = 30.0
 _LOOK_AGAIN_S = 0.01
 _IDLE_S = 0.5
+_FIRST_COMMIT_S = 0.05
 
 
 class Phase(Enum):
@@ -53,12 +54,13 @@ class Timing:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
     """Bytes. ``commit_bytes``: commit as soon as this much is pending. ``pause_bytes``: read no
-    more of the partition until a commit is through. ``segment_bytes``: of patches in one
+    more of the partition until a commit is through; this keeps commits short, and so less than
+    their interval apart, when there is much to catch up on. ``segment_bytes``: of patches in one
     increment.
     """
 
-    commit_bytes: int = 16 << 20
-    pause_bytes: int = 32 << 20
+    commit_bytes: int = 8 << 20
+    pause_bytes: int = 16 << 20
     segment_bytes: int = 900_000
 
 
@@ -106,17 +108,29 @@ class Partition:
         return self._ledger is not None and self._ledger.parked is not None
 
     @property
+    def is_full(self) -> bool:
+        """Whether as much is pending as may be."""
+        ledger = self._ledger
+        return ledger is not None and ledger.pending_bytes >= self._bounds.pause_bytes
+
+    @property
     def wants_records(self) -> bool:
         """Whether more records can be taken in now."""
         ledger = self._ledger
         if self.phase is not Phase.RUNNING or ledger is None or ledger.parked is not None:
             return False
-        return ledger.pending_bytes < self._bounds.pause_bytes
+        return not self.is_full
 
-    def take(self, messages: Sequence[Message]) -> None:
-        """Take records in; they are dropped unless the partition is running."""
-        if self.phase is Phase.RUNNING and self._ledger is not None:
-            self._ledger.take(messages)
+    def take(self, messages: Sequence[Message]) -> bool:
+        """Take records in; they are dropped unless the partition is running. False where one is
+        missing, so that reading must start at :attr:`next_offset` again.
+        """
+        ledger = self._ledger
+        if self.phase is not Phase.RUNNING or ledger is None:
+            return True
+        before = ledger.gap
+        ledger.take(messages)
+        return ledger.gap == before
 
     def park(self, reason: str) -> None:
         """Go no further: the log cannot be read on from where the partition is."""
@@ -190,7 +204,8 @@ class Partition:
         )
         self.phase = Phase.RUNNING
         self.committed_offset = holdings.position.next_offset
-        self._due = now + self._timing.commit_s
+        # Readers have been waiting since the last owner's end.
+        self._due = now + min(self._timing.commit_s, _FIRST_COMMIT_S)
         log.info(
             "events[%d]: taken over at offset %d with %d agents",
             self.number, holdings.position.next_offset, len(holdings.entries),

@@ -67,7 +67,7 @@ class Outweigh:
     of 3 write 10 % less, and a recovery reads half as much again).
     """
 
-    factor: float = 1.5
+    factor: float = 2.0
     increments: int = 10
     ratio: float = 2.0
     least: int = 4

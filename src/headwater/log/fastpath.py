@@ -16,6 +16,7 @@ from headwater.wire import codec
 
 _HAS_PREV = 0x02
 _LONGEST = 9  # bytes of a varint: what is longer might not fit into 64 bits
+_TOP_BITS = {n: int.from_bytes(b"\x80" * n, "little") for n in range(1, _LONGEST + 1)}
 
 
 class MovingHead:
@@ -59,13 +60,28 @@ class MovingHead:
         if prefix is None or not value.startswith(prefix) or not value.startswith(self.hash, start):
             return None
         try:
-            at = _after_long(value, start + HASH_BYTES)
-            body = _after_long(value, at)
+            at = start + HASH_BYTES
+            while value[at] & 0x80:
+                at += 1
+            if at >= start + HASH_BYTES + _LONGEST:
+                return None
+            body = at + 2
+            size = value[at + 1]
+            if size & 0x80:
+                while value[body] & 0x80:
+                    body += 1
+                body += 1
+                size = _read_long(value[at + 1 : body])
+            else:
+                size = size >> 1 ^ -(size & 1)
         except IndexError:
             return None
-        size = _read_long(value[at:body])
+        if size < 0 or body - at > _LONGEST + 1:
+            return None
         created = value[body + size :]
-        if size < 0 or not _is_long(created):
+        # One varint and nothing more: the top bit is set in all bytes but the last.
+        mask = _TOP_BITS.get(len(created))
+        if mask is None or int.from_bytes(created, "little") & mask != mask >> 8:
             return None
         digest = record_digest(value)
         self.hash = next_hash(self.hash, digest)
@@ -108,21 +124,6 @@ def _prefix_of(value: bytes, change: StateChange) -> bytes | None:
         and prefix[-1] == _HAS_PREV
     )
     return prefix if canonical else None
-
-
-def _after_long(value: bytes, at: int) -> int:
-    limit = at + _LONGEST
-    while value[at] & 0x80:
-        at += 1
-        if at == limit:
-            raise IndexError
-    return at + 1
-
-
-def _is_long(data: bytes) -> bool:
-    """Whether the bytes are one varint, and nothing more."""
-    size = len(data)
-    return 0 < size <= _LONGEST and data[-1] < 0x80 and (size == 1 or min(data[:-1]) >= 0x80)
 
 
 def _read_long(data: bytes) -> int:

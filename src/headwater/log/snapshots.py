@@ -14,9 +14,10 @@ from typing import Any
 import msgspec
 
 from headwater.errors import HeadwaterError, InvalidState, UndecodableRecord
-from headwater.log.fold import Agent, Head, apply_stored, genesis
+from headwater.log.chain import NO_RECORD
+from headwater.log.fold import Agent, Head, apply_stored
 from headwater.state.model import state_hash
-from headwater.state.values import pack, unpack
+from headwater.state.values import decode, pack
 from headwater.wire import Record, codec
 
 POSITION_KEY = b"!partition"
@@ -209,7 +210,7 @@ def check_pointer(snapshot: Snapshot, agent_id: str, pointer: Pointer) -> None:
 def start_agent(full: Snapshot) -> Agent:
     """The agent at a proved full snapshot. Its head knows only what admission needs."""
     check_payload(full)
-    document = unpack(full.payload)
+    document = decode(full.payload)  # checked when it was written, as its checksum proves
     if not isinstance(document, dict):
         raise UndecodableRecord(f"snapshot {full.snapshot_id!r} holds no state document")
     return Agent(_head_at(full), document, full.inapplicable)
@@ -240,14 +241,14 @@ def split_patches(payload: bytes) -> list[bytes]:
 
 
 def _head_at(snapshot: Snapshot) -> Head:
-    return msgspec.structs.replace(
-        genesis(snapshot.agent_id),
-        epoch=snapshot.epoch,
-        nonce=snapshot.nonce,
-        version=snapshot.to_version,
-        sequence=snapshot.sequence,
-        hash=snapshot.to_hash,
-    )
+    return Head(
+        snapshot.agent_id, snapshot.epoch, snapshot.nonce, "", _NOBODY, 0, snapshot.session_id,
+        snapshot.request_id, snapshot.sequence, snapshot.to_version, snapshot.to_hash, NO_RECORD,
+        False, snapshot.created_at,
+    )  # fmt: skip
+
+
+_NOBODY = bytes(16)
 
 
 def prove_chain(chain: Sequence[Snapshot], entry: IndexEntry) -> Agent:

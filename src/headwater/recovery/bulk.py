@@ -21,6 +21,7 @@ from headwater.log.snapshots import (
     decode_snapshot,
     prove_chain,
 )
+from headwater.recovery.ahead import ahead
 from headwater.recovery.index import IndexPartition
 from headwater.recovery.model import Failed, Recovered
 from headwater.recovery.recover import Recovery
@@ -28,6 +29,8 @@ from headwater.recovery.recover import Recovery
 # A scan reads what lies between the wanted records, too; below this share of wanted ones,
 # reading each at its offset is cheaper.
 _DENSE = 0.1
+# Agents whose records wait to be proved while others are read.
+_AHEAD = 64
 
 
 @dataclass(slots=True)
@@ -76,42 +79,103 @@ def recover_many(
         for agent_id in agent_ids:
             key = agent_id.encode()
             wanted.setdefault(partition_of(key, recovery.partitions), set()).add(key)
-    for partition in range(recovery.partitions) if wanted is None else sorted(wanted):
-        yield from recover_partition(
-            recovery, partition, None if wanted is None else wanted[partition]
-        )
+    partitions = range(recovery.partitions) if wanted is None else sorted(wanted)
+    read = (
+        found
+        for partition in partitions
+        for found in _read_partition(recovery, partition, wanted[partition] if wanted else None)
+    )
+    for found in ahead(read, _AHEAD):
+        yield from _recover(recovery, found, asked_for=wanted is not None)
 
 
 def recover_partition(
     recovery: Recovery, partition: int, wanted: set[bytes] | None
 ) -> Iterator[Recovered | Failed]:
     """One partition of :func:`recover_many`; ``wanted`` are keys, None for every agent."""
+    for found in _read_partition(recovery, partition, wanted):
+        yield from _recover(recovery, found, asked_for=wanted is not None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Read:
+    """What was read of one agent: its entry, the values of its chain, its records in the tail."""
+
+    key: bytes
+    entry: IndexEntry | None
+    values: list[bytes]
+    tail: list[Message]
+    partition: int
+    end: int
+
+
+def _read_partition(
+    recovery: Recovery, partition: int, wanted: set[bytes] | None
+) -> Iterator[_Read]:
+    """``wanted`` are keys, None for every agent."""
     index = recovery.index(partition)
     tails, end = _tails(recovery, partition, index, wanted)
-    keys = (index.entries.keys() | tails.keys()) if wanted is None else wanted
+
+    def found(key: bytes, entry: IndexEntry | None, values: list[bytes]) -> _Read:
+        tail = tails.get(key, [])
+        return _Read(key=key, entry=entry, values=values, tail=tail, partition=partition, end=end)
+
     chained: dict[bytes, IndexEntry] = {}
-    for key in keys:
+    for key in (index.entries.keys() | tails.keys()) if wanted is None else wanted:
         entry = index.entry(key)
         if entry is not None and entry.snapshots:
             chained[key] = entry
-            continue
-        agent_id = key.decode(errors="replace")
-        agent = (
-            new_agent(agent_id)
-            if entry is None
-            else Agent(entry.head, new_agent(agent_id).document)
-        )
-        yield from _finish(agent, tails.get(key, []), partition, end, [], wanted is not None)
+        else:
+            yield found(key, entry, [])
     for key, values, entry in read_chains(recovery, partition, chained):
-        started = time.perf_counter()
+        yield found(key, entry, values)
+
+
+def _recover(recovery: Recovery, found: _Read, *, asked_for: bool) -> Iterator[Recovered | Failed]:
+    started = time.perf_counter()
+    agent_id = found.key.decode(errors="replace")
+    try:
+        agent = _fold(found, agent_id)
+    except PROOF_ERRORS:
+        # The careful way: a newer index entry, or an older proof, with its warnings.
+        yield _one(recovery, agent_id)
+        return
+    except HeadwaterError as error:
+        yield Failed(agent_id=agent_id, error=error)
+        return
+    if not agent.head.exists:
+        if asked_for:
+            missing = AgentNotFound(f"agent {agent_id!r} is not in the log, or was deleted")
+            yield Failed(agent_id=agent_id, error=missing)
+        return
+    values, tail = found.values, found.tail
+    yield Recovered(
+        agent=agent,
+        partition=found.partition,
+        next_offset=found.end,
+        records=len(values) + len(tail),
+        size_bytes=sum(map(len, values)) + sum(len(m.value() or b"") for m in tail),
+        snapshots=len(values),
+        tail_records=len(tail),
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _fold(found: _Read, agent_id: str) -> Agent:
+    entry = found.entry
+    if entry is None:
+        agent = new_agent(agent_id)
+    elif entry.snapshots:
+        agent = prove_chain(decode_chain(entry, found.values), entry)
+    else:
+        agent = Agent(entry.head, new_agent(agent_id).document)
+    for message in found.tail:
         try:
-            agent = prove_chain(decode_chain(entry, values), entry)
-        except PROOF_ERRORS:
-            # The careful way: a newer index entry, or an older proof, with its warnings.
-            yield _one(recovery, entry.head.agent_id)
-            continue
-        own = tails.get(key, [])
-        yield from _finish(agent, own, partition, end, values, wanted is not None, started)
+            change = parse(message.key(), message.value())
+        except UndecodableRecord:
+            continue  # the compactor sets it aside
+        fold(agent, change)
+    return agent
 
 
 def _one(recovery: Recovery, agent_id: str) -> Recovered | Failed:
@@ -119,42 +183,6 @@ def _one(recovery: Recovery, agent_id: str) -> Recovered | Failed:
         return recovery.recover(agent_id)
     except HeadwaterError as error:
         return Failed(agent_id=agent_id, error=error)
-
-
-def _finish(
-    agent: Agent,
-    own: list[Message],
-    partition: int,
-    end: int,
-    values: list[bytes],
-    asked_for: bool,
-    started: float | None = None,
-) -> Iterator[Recovered | Failed]:
-    started = time.perf_counter() if started is None else started
-    agent_id = agent.head.agent_id
-    for message in own:
-        try:
-            fold(agent, parse(message.key(), message.value()))
-        except UndecodableRecord:
-            continue  # the compactor sets it aside
-        except HeadwaterError as error:
-            yield Failed(agent_id=agent_id, error=error)
-            return
-    if not agent.head.exists:
-        if asked_for:
-            missing = AgentNotFound(f"agent {agent_id!r} is not in the log, or was deleted")
-            yield Failed(agent_id=agent_id, error=missing)
-        return
-    yield Recovered(
-        agent=agent,
-        partition=partition,
-        next_offset=end,
-        records=len(values) + len(own),
-        size_bytes=sum(map(len, values)) + sum(len(m.value() or b"") for m in own),
-        snapshots=len(values),
-        tail_records=len(own),
-        seconds=time.perf_counter() - started,
-    )
 
 
 def _no_entry(key: bytes) -> IndexEntry:

@@ -92,6 +92,12 @@ def copy_value(value: Any, path: Sequence[PathItem] = ()) -> Any:
 
     Raises `UnsupportedValue`, naming the place, for what no state can hold.
     """
+    kind = type(value)
+    if kind is str:
+        if value.isascii():  # without a lone surrogate, for which others are packed
+            return value
+    elif kind in SCALARS:
+        return value
     return copy_and_pack(value, path)[0]
 
 

@@ -189,6 +189,15 @@ def test_golden_vectors() -> None:
         assert agent.inapplicable == vector["inapplicable"]
 
 
+def test_the_count_of_inapplicable_changes_ends_with_the_agents_life() -> None:
+    """What a deleted agent could not apply is not the next one's, wherever a reader starts."""
+    agent, writer = owned()
+    fold(agent, writer.record(patch=b"no patch"))
+    assert agent.inapplicable == 1
+    fold(agent, writer.record("DELETE"))
+    assert agent.inapplicable == 0
+
+
 def test_genesis_is_no_agent() -> None:
     """Before its first record an agent does not exist."""
     assert not genesis("a").exists

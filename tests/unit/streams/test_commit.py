@@ -2,96 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+import msgspec
 import pytest
 from confluent_kafka import Message
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from headwater.errors import UndecodableRecord
-from headwater.log.snapshots import FULL, INCREMENTAL, decode_snapshot, split_patches
+from headwater.log.snapshots import (
+    FULL,
+    INCREMENTAL,
+    decode_snapshot,
+    encode_snapshot,
+    split_patches,
+)
 from headwater.state.patch import SET, encode_patch
 from headwater.wire import codec
-from streams.snapshots.cache import SnapshotCache
-from streams.snapshots.commit import Commit, Counts, Writing
-from streams.snapshots.ledger import Ledger
-from streams.snapshots.planner import Limits, payload_of
-from streams.snapshots.strategy import ChainLength, Outweigh, Strategy
+from streams.snapshots.planner import payload_of
+from streams.snapshots.strategy import ChainLength, Outweigh
 from tests.support.compaction import (
     STARTS,
     Author,
     Failure,
-    MemoryStore,
     check_store,
     messages,
 )
+from tests.support.rig import Rig
 
 INCREMENTS_ONLY = ChainLength(longest=1000, share=1e9)
-
-
-class Rig:
-    """A log, a store, and commits from one to the other."""
-
-    def __init__(
-        self, strategy: Strategy | None = None, cache_bytes: int = 1 << 20, limit: int = 900_000
-    ) -> None:
-        self.store = MemoryStore()
-        self.limit = limit
-        self.counts = Counts()
-        self.writing = Writing(
-            strategy=strategy or Outweigh(),
-            cache=SnapshotCache(cache_bytes),
-            limits=Limits(full_bytes=limit, increment_bytes=limit),
-            node_id="compactor-1",
-        )
-        self.ledger = self._taken_over()
-
-    def _taken_over(self) -> Ledger:
-        holdings = self.store.take_over()
-        return Ledger(0, 1, holdings.position, holdings.entries, self.limit)
-
-    def take(self, *records: tuple[bytes | None, bytes | None]) -> None:
-        """Append records to the log and take them in."""
-        log = self.store.events
-        log += messages(records, start=len(log))
-        self.ledger.take(log[self.ledger.next_offset :])
-
-    def commit(self) -> Counts:
-        """Commit what is pending."""
-        counts = Commit(0, self.store, self.writing, self.ledger.harvest()).run()
-        self.counts.add(counts)
-        return counts
-
-    def restart(self) -> None:
-        """A new instance, which knows nothing but what was committed."""
-        self.writing = Writing(
-            strategy=self.writing.strategy,
-            cache=SnapshotCache(1 << 20),
-            limits=self.writing.limits,
-            node_id="compactor-2",
-        )
-        self.ledger = self._taken_over()
-        self.ledger.take(self.store.events)
-
-    def add(self, author: Author, *values: bytes) -> Counts:
-        """Take an author's records in and commit them."""
-        self.take(*[(author.key, value) for value in values])
-        return self.commit()
-
-    def kinds(self, agent_id: str) -> list[str]:
-        """The kinds of the snapshots in an agent's chain."""
-        return [decode_snapshot(self.value(p.offset)).kind for p in self.chain(agent_id)]
-
-    def chain(self, agent_id: str) -> tuple[Any, ...]:
-        """The pointers of an agent."""
-        return self.store.entry(agent_id).snapshots
-
-    def value(self, offset: int) -> bytes:
-        """The snapshot record at an offset."""
-        value = self.store.snapshots[offset][1]
-        assert value is not None
-        return value
 
 
 def test_the_first_snapshot_is_full_and_increments_follow() -> None:
@@ -148,7 +84,7 @@ def test_chains_are_merged_and_what_is_merged_gets_a_tombstone() -> None:
 
 def test_without_memory_snapshots_are_read_back() -> None:
     """Full snapshots and merges need what was written before, from the store if need be."""
-    rig, a, b = Rig(Outweigh(increments=4), cache_bytes=0), Author("a"), Author("b")
+    rig, a, b = Rig(Outweigh(factor=1.0, increments=4), cache_bytes=0), Author("a"), Author("b")
     for author in (a, b):
         rig.add(author, author.claim(), author.say("x" * 3000))
     for n in range(30):
@@ -193,6 +129,33 @@ def test_increments_that_fail_their_proof_are_not_merged() -> None:
     counts = rig.add(a, a.say("after"))
     assert (counts.merges, counts.increments) == (0, 1)
     assert rig.chain("a")[:-1] == before
+
+
+def test_an_increment_that_leads_elsewhere_is_not_merged() -> None:
+    """Right bytes of another history are no better than broken ones."""
+    rig, a = Rig(Outweigh(factor=1000.0, increments=5), cache_bytes=0), Author("a")
+    rig.add(a, a.claim(), a.say("1"))
+    for n in range(5):
+        rig.add(a, a.say(str(n)))
+    offset = rig.chain("a")[-2].offset
+    other = msgspec.structs.replace(decode_snapshot(rig.value(offset)), to_hash=bytes(32))
+    rig.store.snapshots[offset] = (other.snapshot_id, encode_snapshot(other))
+    assert rig.add(a, a.say("after")).merges == 0
+
+
+def test_events_that_do_not_lead_to_the_head_make_no_snapshot(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """With the snapshot broken and its events gone, what is left is written, and said."""
+    rig, a = Rig(ChainLength(longest=0), cache_bytes=0), Author("a")
+    rig.add(a, a.claim(), a.say("1"))
+    rig.add(a, a.say("2"))
+    _spoil(rig, "a", 0)
+    log, rig.store.events = rig.store.events, []
+    rig.ledger.take(messages([(a.key, a.say("3"))], start=len(log)))
+    counts = rig.commit()
+    assert (counts.fulls, counts.increments, counts.full_failures) == (0, 1, 1)
+    assert "do not lead to its head" in caplog.text
 
 
 def test_an_invalid_state_gets_increments_until_it_is_valid() -> None:
@@ -299,71 +262,19 @@ def test_bytes_that_are_no_patch_shift_nothing(patches: list[bytes]) -> None:
     assert rig.kinds("a") == [FULL, INCREMENTAL]
 
 
+def test_an_increment_can_be_split_by_a_reader_deep_in_its_own_calls() -> None:
+    """Patches nested almost to the recursion limit apply to nothing, and do no harm."""
+    payload = payload_of([b"\x91" * 850 + b"\x00", b"\x90"])
+
+    def deep(levels: int) -> list[bytes]:
+        return deep(levels - 1) if levels else split_patches(payload)
+
+    assert deep(200) == [b"\xc0", b"\x90"]
+
+
 def test_payloads_are_what_their_patches_are() -> None:
     """Sound patches go in as they are."""
     patches = [encode_patch([(SET, ["step"], n)]) for n in range(5)]
     assert split_patches(payload_of(patches)) == patches
     with pytest.raises(UndecodableRecord):
         split_patches(b"\xdd\x00\x00\x00\x01")
-
-
-DEEDS = st.sampled_from(
-    ["say"] * 8 + ["claim", "release", "delete", "garbage", "bad patch", "empty", "commit"] * 2
-    + ["fail", "restart", "barrier", "checkpoint", "foreign"]
-)  # fmt: skip
-STRATEGIES: list[Strategy] = [
-    Outweigh(),
-    Outweigh(factor=50.0, increments=5),
-    ChainLength(longest=3),
-]
-
-
-def _record(author: Author, deed: str, number: int) -> tuple[bytes, bytes]:
-    kinds = {"release": "RELEASE", "delete": "DELETE", "checkpoint": "CHECKPOINT"}
-    if deed == "claim":
-        value = author.claim()
-    elif deed in kinds:
-        value = author.raw(kinds[deed])
-    elif deed == "bad patch":
-        value = author.raw("CHANGE", bytes([number % 256, 0x93]))
-    elif deed == "empty":
-        value = author.raw("CHANGE")
-    elif deed == "garbage":
-        return author.key, b"\xc3\x01garbage"[: number % 9]
-    elif deed == "barrier":
-        return author.key, author._session.record("BARRIER", author.hash, 0, b"", 3)
-    elif deed == "foreign":
-        return b"nobody", author._session.record("CHANGE", author.hash, 1, b"", 3)
-    else:
-        value = author.say(str(number) * 20)
-    return author.key, value
-
-
-@given(
-    st.lists(st.tuples(DEEDS, st.integers(0, 2)), max_size=80),
-    st.sampled_from(STRATEGIES),
-    st.sampled_from([0, 1 << 20]),
-)
-@settings(max_examples=150)
-def test_any_history_in_any_batches_is_what_the_log_says(
-    deeds: list[tuple[str, int]], strategy: Strategy, cache_bytes: int
-) -> None:
-    """Commits, failures and restarts at any place leave exactly the fold of the log."""
-    rig = Rig(strategy, cache_bytes=cache_bytes, limit=3000)
-    authors = [Author(name) for name in ("a", "b", "c")]
-    for number, (deed, who) in enumerate(deeds):
-        if deed == "restart":
-            rig.restart()
-        elif deed in ("commit", "fail"):
-            rig.store.fail_at = "commit" if deed == "fail" else None
-            try:
-                rig.commit()
-            except Failure:
-                rig.restart()
-            else:
-                check_store(rig.store, rig.store.events)
-        else:
-            rig.take(_record(authors[who], deed, number))
-    rig.commit()
-    check_store(rig.store, rig.store.events)
-    assert rig.counts.rebuilt == 0

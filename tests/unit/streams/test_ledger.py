@@ -44,6 +44,24 @@ def test_records_from_before_the_position_are_passed_over() -> None:
     assert ledger.harvest().position == Position(next_offset=2)
 
 
+def test_a_record_that_came_too_early_is_not_taken_in() -> None:
+    """Where one is missing, reading starts again; only a gap that stays is the log's own."""
+    ledger, a = _ledger(), Author("a")
+    log = messages([(a.key, a.claim()), (a.key, a.say("1")), (a.key, a.say("2"))])
+    ledger.take(log[:1])
+    ledger.take(log[2:])
+    assert (ledger.gap, ledger.next_offset) == (2, 1)
+    ledger.take(log[1:])
+    assert ledger.next_offset == 3
+    (dirty,) = ledger.harvest().agents
+    assert dirty.head.version == 2
+    behind = messages([(a.key, a.say("3"))], start=4)
+    ledger.take(behind)
+    assert (ledger.gap, ledger.next_offset) == (4, 3)
+    ledger.take(behind)
+    assert ledger.next_offset == 5
+
+
 def test_refused_records_are_counted_by_kind(caplog: pytest.LogCaptureFixture) -> None:
     """A repeat, a stale record and a conflict leave the head alone, and show in the position."""
     caplog.set_level(logging.INFO, "headwater.compactor")

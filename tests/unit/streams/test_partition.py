@@ -84,7 +84,7 @@ class Life:
 
 
 def test_a_partition_is_followed_once_it_was_taken_over() -> None:
-    """Records are dropped until the position is known; then they are committed in time."""
+    """Records are dropped until the position is known; the first are committed soon after."""
     life = Life()
     life.write(life.author.claim(), life.author.say("1"))
     life.read()
@@ -92,14 +92,38 @@ def test_a_partition_is_followed_once_it_was_taken_over() -> None:
     assert life.partition.tend(0.0)
     assert life.partition.next_offset == 0
     life.read()
-    assert not life.partition.tend(0.1)
-    assert life.partition.idle_s(0.1) == pytest.approx(0.15)
+    assert not life.partition.tend(0.04)
+    assert life.partition.idle_s(0.04) == pytest.approx(0.01)
     assert life.partition.committed_offset == 0
-    life.partition.tend(0.25)
-    life.partition.tend(0.26)
+    life.partition.tend(0.05)
+    life.partition.tend(0.06)
     assert life.partition.committed_offset == 2
     assert life.partition.counts.commits == 1
     check_store(life.store, life.store.events)
+
+
+def test_commits_are_an_interval_apart() -> None:
+    """However often records come, and counted from one start to the next."""
+    life = Life()
+    life.partition.tend(0.0)
+    life.write(life.author.claim())
+    for tick in range(100):
+        life.write(life.author.say("1"))
+        life.read()
+        life.partition.tend(1.0 + tick / 100)
+    assert life.partition.counts.commits == 4
+    assert life.partition.idle_s(2.0) <= 0.25
+
+
+def test_a_missing_record_is_asked_for_again() -> None:
+    """Whoever reads is told to start again at the record that is due."""
+    life = Life()
+    life.partition.tend(0.0)
+    life.write(life.author.claim(), life.author.say("1"))
+    assert not life.partition.take(life.store.events[1:])
+    assert life.partition.next_offset == 0
+    assert life.partition.take(life.store.events)
+    assert life.partition.next_offset == 2
 
 
 def test_much_that_is_pending_is_committed_early_and_then_reading_stops() -> None:
