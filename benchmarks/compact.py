@@ -40,7 +40,7 @@ _NOTES = (
     "CPU: whole process, all threads, from when the first states and a tenth of the events were "
     "taken in to the orderly end; ours from its start, too: from_start_cpu_us",
     "Faust runs at least once, which is kinder to it than exactly once; Quix exactly once",
-    "a peer's table holds an agent's state as one entry, so that its changelog has a full snapshot "
+    "a peer's table holds an agent's state as one entry: its changelog then has a full snapshot "
     "of every agent, as our topics do; neither proves a hash of the state, nor validates it",
     "split (not in --quick, one round): an entry for each key of the data, so that nothing holds an "
     "agent's snapshot; that is less than the job, and no figure rests on it",

@@ -22,7 +22,7 @@ def genesis_hash(agent_id: str) -> bytes:
 
 def record_digest(value: bytes) -> bytes:
     """Digest of a stored value: its fingerprint and body, without Avro's two marker bytes."""
-    return sha256(memoryview(value)[2:]).digest()
+    return sha256(value[2:]).digest()
 
 
 def next_hash(head: bytes, digest: bytes) -> bytes:

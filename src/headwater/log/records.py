@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import lru_cache
 
 import msgspec
 
@@ -108,6 +109,8 @@ def encode_long(value: int) -> bytes:
     return bytes(out)
 
 
+# Lengths and times repeat from one record to the next.
+_known_long = lru_cache(4096)(encode_long)
 _ONE_BYTE = [bytes((i,)) for i in range(0x80)]
 _HAS_PREV = b"\x02"
 
@@ -166,9 +169,9 @@ class Encoder:
                 prefix,
                 prev,
                 encode_long(sequence),
-                encode_long(len(patch)),
+                _known_long(len(patch)),
                 patch,
-                encode_long(created_at),
+                _known_long(created_at),
             )
         )
 
