@@ -42,8 +42,8 @@ _NOTES = (
     "Faust runs at least once, which is kinder to it than exactly once; Quix exactly once",
     "a peer's table holds an agent's state as one entry: its changelog then has a full snapshot "
     "of every agent, as our topics do; neither proves a hash of the state, nor validates it",
-    "split (not in --quick, one round): an entry for each key of the data, so that nothing holds an "
-    "agent's snapshot; that is less than the job, and no figure rests on it",
+    "split (not in --quick, one round): an entry for each key of the data, so that nothing holds "
+    "an agent's snapshot; that is less than the job, and no figure rests on it",
 )
 
 

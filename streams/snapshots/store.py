@@ -19,7 +19,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from headwater.config import Config
 from headwater.errors import Unavailable
 from headwater.kafka import clients
-from headwater.kafka.errors import mapped, to_headwater
+from headwater.kafka.errors import is_retryable, mapped, to_headwater
 from headwater.kafka.reader import ReaderPool
 from headwater.log.snapshots import OWNER_KEY, POSITION_KEY
 from headwater.sabotage import NO_INIT_TRANSACTIONS, active
@@ -32,7 +32,8 @@ log = logging.getLogger("headwater.compactor")
 TRANSACTION_TIMEOUT_MS = 60_000
 # A change may fill a message of events; with a snapshot's own fields around it, it must still fit.
 MESSAGE_BYTES = 2_000_000
-_ABORT_S = 0.2  # in which a broker has mostly aborted a transaction
+_CONNECT_S = 0.05
+_ABORT_S = 0.2
 
 
 # Some megabytes in a row: what is fetched beyond them is fetched in vain, so little is held ahead.
@@ -178,17 +179,30 @@ class KafkaStore:
         return self._read_index(marker + 1)
 
     def _initialise(self) -> None:
-        """Have the transactional id to ourselves, and a dead predecessor's transaction aborted."""
+        """Have the transactional id to ourselves, and a dead predecessor's transaction aborted.
+
+        librdkafka asks again only after half a second where it knows no broker yet, or where the
+        coordinator is still aborting. So the client is given time to connect, and replaced by a
+        new one, which asks at once: 0.27 s in the median and 0.46 s at most, against 0.58 and
+        1.03 s of a single one.
+        """
         doing = "taking over a partition"
-        try:
-            self._producer.init_transactions(_ABORT_S)
-        except KafkaException as error:
-            if not error.args[0].retriable():
-                raise to_headwater(error.args[0], doing) from error
-            # The broker is aborting. Told to come back, this client would do so after half a
-            # second; a new one asks at once (0.23 s in the median instead of 0.55 s).
+        for _ in range(2):
+            try:
+                self._connect()
+                self._producer.init_transactions(_ABORT_S)
+            except KafkaException as error:
+                cause: KafkaError = error.args[0]
+                if not is_retryable(cause):
+                    raise to_headwater(cause, doing) from error
+            else:
+                return
             self._producer = self._make_producer()
-            self._insist(lambda: self._producer.init_transactions(self._timeout_s), doing)
+        self._insist(lambda: self._producer.init_transactions(self._timeout_s), doing)
+
+    def _connect(self) -> None:
+        self._producer.list_topics(self._index, timeout=self._timeout_s)
+        time.sleep(_CONNECT_S)
 
     def _write_marker(self) -> int:
         """Offset of a record of our own: a leader that lost its quorum can give an old end of the

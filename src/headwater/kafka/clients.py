@@ -45,7 +45,8 @@ POINT_READS = {
 SCANS = {
     "fetch.min.bytes": 1,
     "fetch.wait.max.ms": 2,
-    "fetch.queue.backoff.ms": 0,
+    # At 0 the client looks for room in a full queue without pause.
+    "fetch.queue.backoff.ms": 10,
     "fetch.error.backoff.ms": 10,
     "queued.min.messages": 100_000,
     "queued.max.messages.kbytes": 32 * 1024,
@@ -56,7 +57,7 @@ SCANS = {
 FOLLOWING = {
     "fetch.min.bytes": 1,
     "fetch.wait.max.ms": 500,
-    "fetch.queue.backoff.ms": 0,
+    "fetch.queue.backoff.ms": 10,
     "fetch.error.backoff.ms": 10,
     "queued.min.messages": 1000,
     "queued.max.messages.kbytes": 2048,

@@ -32,6 +32,7 @@ class Reader:
     def __init__(self, config: Config, tuning: dict[str, Any]) -> None:
         self._consumer: Consumer = consumer(config, tuning)
         self._timeout_s = config.read_timeout.total_seconds()
+        self._asked: set[str] = set()
 
     def scan(
         self, topic: str, partition: int, start: int | None, until: int | None = None
@@ -47,7 +48,7 @@ class Reader:
             return
         where = f"reading {topic}[{partition}] from {start if start is not None else 'the start'}"
         stop = until
-        if start is None or until is None:
+        if start is None or until is None or topic not in self._asked:
             # Asking is quick; a logical start can take librdkafka half a second, and the end of
             # a partition shows only once a fetch comes back empty.
             first, end = self.range(topic, partition)
@@ -91,6 +92,8 @@ class Reader:
         """The earliest offset and the last stable one, as the partition's leader tells them."""
         where = f"asking for the ends of {topic}[{partition}]"
         asked = TopicPartition(topic, partition)
+        # A topic that is assigned before it was ever asked for is looked up only a second later.
+        self._asked.add(topic)
         deadline = time.monotonic() + self._timeout_s
         patience_s = _ASK_S
         while True:

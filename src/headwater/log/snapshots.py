@@ -66,7 +66,7 @@ def encode_entry(entry: IndexEntry) -> bytes:
 def decode_entry(value: bytes) -> IndexEntry:
     """The entry of an index record's value."""
     record = codec("SnapshotIndex").decode(value)
-    pointers = tuple(Pointer(**p) for p in record.pop("snapshots"))
+    pointers = tuple([Pointer(*p.values()) for p in record.pop("snapshots")])
     snapshot_hash = record.pop("snapshot_hash")
     return IndexEntry(Head(**record), snapshot_hash, pointers)
 
