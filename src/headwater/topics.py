@@ -104,8 +104,8 @@ def connect_topics(config: Config) -> int:
             "or allow it with HEADWATER_CREATE_TOPICS=true"
         )
     if missing:
-        _create(admin, config, missing)
-        existing = _partition_counts(admin, config)
+        # Not asked again: another broker may not have heard of the new topics yet.
+        existing |= _create(admin, config, missing)
     partitions = _layout(config, existing)
     problems = _problems(admin, config, existing, partitions)
     if problems:
@@ -129,11 +129,16 @@ def _metadata(admin: AdminClient, config: Config) -> ClusterMetadata:
 
 
 def _partition_counts(admin: AdminClient, config: Config) -> dict[str, int]:
-    topics = _metadata(admin, config).topics
+    return _count(_metadata(admin, config), config)
+
+
+def _count(metadata: ClusterMetadata, config: Config) -> dict[str, int]:
+    topics = metadata.topics
     return {name: len(t.partitions) for name, t in topics.items() if name.startswith(config.prefix)}
 
 
-def _create(admin: AdminClient, config: Config, specs: Iterable[TopicSpec]) -> None:
+def _create(admin: AdminClient, config: Config, specs: Iterable[TopicSpec]) -> dict[str, int]:
+    """Make topics, and wait until all have leaders; the partitions of each."""
     brokers = len(_metadata(admin, config).brokers)
     replication = config.replication or min(3, brokers)
     min_isr = str(max(1, replication - 1))
@@ -153,7 +158,7 @@ def _create(admin: AdminClient, config: Config, specs: Iterable[TopicSpec]) -> N
             _created(name, future)
 
     _insist(admin, config, create)
-    _await_leaders(admin, config)
+    return _await_leaders(admin, config)
 
 
 def _created(name: str, future: Future[None]) -> None:
@@ -178,16 +183,17 @@ def _insist(admin: AdminClient, config: Config, call: Callable[[], T]) -> T:
         _metadata(admin, config)
 
 
-def _await_leaders(admin: AdminClient, config: Config) -> None:
+def _await_leaders(admin: AdminClient, config: Config) -> dict[str, int]:
     deadline = time.monotonic() + config.read_timeout.total_seconds()
     wanted = {config.topic(spec.name) for spec in ALL}
     while True:
-        topics = _metadata(admin, config).topics
+        metadata = _metadata(admin, config)
+        topics = metadata.topics
         leaders = [
             p.leader for name in wanted & set(topics) for p in topics[name].partitions.values()
         ]
         if wanted <= set(topics) and leaders and min(leaders) >= 0:
-            return
+            return _count(metadata, config)
         if time.monotonic() > deadline:
             raise Unavailable("new topics have no leaders yet; try again")
         time.sleep(0.02)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.fleet import Fleet
+from tests.support.fleet import Fleet, spread
 
 pytestmark = [pytest.mark.kafka, pytest.mark.fault, pytest.mark.timeout(240)]
 
-AGENTS = ["agent-0", "agent-1", "agent-2"]
+AGENTS = spread(4)
 
 SESSION = [
     ("before_claim", 2, 1),
@@ -70,8 +70,10 @@ def test_a_compactor_crashes_while_it_gives_up(fleet: Fleet, place: str) -> None
     """A compactor that dies while a partition is taken from it, on either side of its last commit,
     leaves it to the others without a gap.
     """
-    worker = fleet.worker("worker", AGENTS, burst=4, pause_s=0.002)
-    crashes = fleet.compactor("crashes", HEADWATER_CRASH_AT=f"compactor.{place}:1")
+    worker = fleet.worker("worker", AGENTS, burst=4)
+    # Long between commits, so that whatever partition is taken from it has something pending.
+    crash = {"HEADWATER_CRASH_AT": f"compactor.{place}:1"}
+    crashes = fleet.compactor("crashes", commit_ms="10000", **crash)
     fleet.await_acks(AGENTS, 40)
     fleet.compactor("joins")
     crashes.await_crash()

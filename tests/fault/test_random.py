@@ -38,7 +38,7 @@ class Chaos:
         self._births += 1
         return self._fleet.worker(
             f"worker-{part}-{self._births}", AGENTS[part::PARTS],
-            burst=self.random.choice([1, 4, 16]), pause_s=0.03, again=True,
+            burst=self.random.choice([1, 4, 16]), pause_s=0.5, again=True,
         )  # fmt: skip
 
     def _compactor(self) -> Program:

@@ -54,9 +54,9 @@ class Fleet:
         whole = {"notes": notes, "agents": names, **task}
         return self.programs.start(name, "tests.support.worker", whole, **(env or {}))
 
-    def compactor(self, name: str = "compactor", **env: str) -> Program:
+    def compactor(self, name: str = "compactor", *, commit_ms: str = "250", **env: str) -> Program:
         """Start an instance of the compactor."""
-        return self.programs.compactor(name, **env)
+        return self.programs.compactor(name, commit_ms=commit_ms, **env)
 
     @property
     def record(self) -> Record:

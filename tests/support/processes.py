@@ -38,14 +38,16 @@ def environment(config: Config, **extra: str) -> dict[str, str]:
 
 
 class Program:
-    """``python -m module``, with its talk in ``log``."""
+    """``python -m module``, with its talk in ``log``. ``task`` is its arguments, if it is a list;
+    anything else is the one argument, in JSON.
+    """
 
     def __init__(
         self, name: str, module: str, task: Any, env: Mapping[str, str], log: Path
     ) -> None:
         self.name = name
         self.log = log
-        arguments = [] if task is None else [json.dumps(task)]
+        arguments = task if isinstance(task, list) else [json.dumps(task)]
         with log.open("ab") as output:
             self._popen = subprocess.Popen(
                 [sys.executable, "-m", module, *arguments],
@@ -119,16 +121,17 @@ class Programs:
         self.directory = directory
         self._all: list[Program] = []
 
-    def start(self, name: str, module: str, task: Any = None, **env: str) -> Program:
+    def start(self, name: str, module: str, task: Any, **env: str) -> Program:
         """Start one; ``env`` is added to its environment."""
         log = self.directory / f"{name}.log"
         program = Program(name, module, task, environment(self.config, **env), log)
         self._all.append(program)
         return program
 
-    def compactor(self, name: str = "compactor", **env: str) -> Program:
+    def compactor(self, name: str = "compactor", *, commit_ms: str = "250", **env: str) -> Program:
         """Start an instance of the compactor."""
-        return self.start(name, "streams.snapshots", **env)
+        options = ["--commit-interval-ms", commit_ms]
+        return self.start(name, "streams.snapshots", options, **env)
 
     def close(self) -> None:
         """Kill whatever is left."""
