@@ -238,7 +238,8 @@ class KafkaStore:
 
     def settle(self) -> None:
         """Wait until everything so far is written."""
-        left = self._producer.flush(self._timeout_s)
+        with mapped(f"writing partition {self._partition}"):
+            left = self._producer.flush(self._timeout_s)
         if self._failed is not None:
             raise to_headwater(self._failed, f"writing partition {self._partition}")
         if left:
