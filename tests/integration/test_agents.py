@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -25,38 +24,12 @@ from headwater import (
     UnsupportedValue,
 )
 from headwater.agent.session import Session
-from tests.support.clusters import Kafka, fresh_config, ours
+from tests.support.clusters import Kafka, ours
+from tests.support.sessions import append
 
 pytestmark = pytest.mark.kafka
 
 SOON = timedelta(milliseconds=300)
-
-
-@pytest.fixture(scope="module")
-def config(headwater_kafka: Kafka) -> Config:
-    """Settings of this module's own topics."""
-    return fresh_config(headwater_kafka)
-
-
-@pytest.fixture(scope="module")
-def hw(config: Config) -> Iterator[Client]:
-    """A connection that the module's tests share."""
-    with headwater.connect(config) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def other(hw: Client, config: Config) -> Iterator[Client]:
-    """A connection of another node."""
-    with headwater.connect(config.with_(node_id="there")) as client:
-        yield client
-
-
-def append(session: Session, value: object, *, wait: bool = True) -> int:
-    """One change that appends a message; the version that it makes."""
-    with session.change(wait=wait) as state:
-        state.messages.append(value)
-    return session.version
 
 
 def test_a_change_is_read_back(hw: Client, other: Client) -> None:

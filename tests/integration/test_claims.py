@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -15,37 +14,10 @@ from headwater.agent.session import Session
 from headwater.state.diff import diff
 from headwater.state.model import new_document
 from headwater.state.patch import encode_patch
-from tests.support.clusters import Kafka, fresh_config
 from tests.support.rivals import encoder, inject
+from tests.support.sessions import append
 
 pytestmark = pytest.mark.kafka
-
-
-@pytest.fixture(scope="module")
-def config(headwater_kafka: Kafka) -> Config:
-    """Settings of this module's own topics."""
-    return fresh_config(headwater_kafka)
-
-
-@pytest.fixture(scope="module")
-def hw(config: Config) -> Iterator[Client]:
-    """A connection that the module's tests share."""
-    with headwater.connect(config) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def other(hw: Client, config: Config) -> Iterator[Client]:
-    """A connection of another node."""
-    with headwater.connect(config.with_(node_id="there")) as client:
-        yield client
-
-
-def append(session: Session, value: object, *, wait: bool = True) -> int:
-    """One change that appends a message; the version that it makes."""
-    with session.change(wait=wait) as state:
-        state.messages.append(value)
-    return session.version
 
 
 def test_refuse_does_not_wait(hw: Client, other: Client) -> None:

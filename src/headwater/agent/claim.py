@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import secrets
 import time
 from dataclasses import dataclass
@@ -17,8 +16,6 @@ from headwater.log.fold import Head
 from headwater.log.records import Encoder
 from headwater.recovery import Recovered, Recovery
 from headwater.wire import codec
-
-log = logging.getLogger("headwater.claim")
 
 ClaimPolicy = Literal["wait", "refuse"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from functools import partial
 
 from headwater.agent.base import SessionBase
@@ -32,8 +31,6 @@ from headwater.state.draft import StateView
 from headwater.state.model import AgentState
 from headwater.state.patch import encode_patch
 from headwater.state.values import pack
-
-log = logging.getLogger("headwater.session")
 
 _FAR = 20_000
 """Records after which the index is asked for a later head, instead of reading them all."""

@@ -5,7 +5,6 @@ agent, and always read back. For web workers and framework adapters.
 from __future__ import annotations
 
 import asyncio
-import logging
 
 from headwater.agent.base import SessionBase
 from headwater.agent.claim import Claimant
@@ -28,8 +27,6 @@ from headwater.log.records import StateChange
 from headwater.recovery import Recovered
 from headwater.state.draft import StateView
 from headwater.state.model import new_document
-
-log = logging.getLogger("headwater.session")
 
 
 class UnclaimedSession(SessionBase):
