@@ -10,11 +10,19 @@
     │   ├── TooLarge                a state or a change over the size limit
     │   ├── ChangeRejected          a change that cannot be applied to the state it was made for
     │   ├── InvalidState            a state that fails its validation; names the check
+    │   │   └── CorruptData             stored bytes that are not those that were written
+    │   │       └── DecompressionBomb       compressed bytes that grow beyond what they declare
     │   ├── Fenced                  another process owns the agent now
     │   ├── AgentNotFound           no such agent in the log
+    │   ├── PointNotFound           no such version, moment, snapshot or checkpoint of an agent
+    │   ├── KeyNotFound             a storage tier holds nothing under that key
+    │   ├── AgentExists             a new agent was to be made, and there is one of that name
     │   ├── Unprovable              nothing in the log proves a state of this agent
     │   ├── UndecodableRecord       bytes that no known schema can read
     │   ├── SchemaTooNew            a record written by a newer version of Headwater
+    │   ├── StateTooNew             a state whose version is newer than the code's
+    │   ├── UpgradeFailed           a registered upgrade of a state raised, or made no state
+    │   ├── NotEmpty                a cluster that was to be filled holds agents already
     │   ├── SessionClosed           the session or connection was closed before
     │   ├── ForkedProcess           a connection used in a child of the process that made it
     │   └── LocalKafkaError         the local Kafka could not be had, started or stopped
@@ -98,12 +106,32 @@ class InvalidState(TerminalError):
         self.check = check
 
 
+class CorruptData(InvalidState):
+    """Stored bytes that are not those that were written; ``check`` names what showed it."""
+
+
+class DecompressionBomb(CorruptData):
+    """Compressed bytes that grow beyond the size that they declare, or beyond the limit."""
+
+
 class Fenced(TerminalError):
     """Another process owns the agent now; nothing more from this session counts."""
 
 
 class AgentNotFound(TerminalError):
     """The log holds no such agent, or it was deleted."""
+
+
+class PointNotFound(TerminalError):
+    """The agent has no such version, moment, snapshot or checkpoint, or has it no longer."""
+
+
+class KeyNotFound(TerminalError):
+    """A storage tier holds nothing under that key."""
+
+
+class AgentExists(TerminalError):
+    """A new agent was to be made, and there is one of that name."""
 
 
 class Unprovable(TerminalError):
@@ -120,6 +148,29 @@ class UndecodableRecord(TerminalError):
 
 class SchemaTooNew(TerminalError):
     """A record written by a newer version of Headwater; upgrade this one to read it."""
+
+
+class StateTooNew(TerminalError):
+    """A state whose version is newer than the newest that this code knows; it is untouched."""
+
+
+class UpgradeFailed(TerminalError):
+    """A registered upgrade of a state raised, or made what is no state; nothing was published.
+
+    ``from_version`` is the version that it was to lead from; the cause is ``__cause__``.
+    """
+
+    def __init__(self, agent_id: str, from_version: int, name: str, cause: BaseException) -> None:
+        super().__init__(
+            f"agent {agent_id!r}: the upgrade {name} of its state from version {from_version} to "
+            f"{from_version + 1} failed, nothing was changed: {type(cause).__name__}: {cause}"
+        )
+        self.agent_id = agent_id
+        self.from_version = from_version
+
+
+class NotEmpty(TerminalError):
+    """A cluster that was to be filled from a backup holds agents already."""
 
 
 class SessionClosed(TerminalError):

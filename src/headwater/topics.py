@@ -60,13 +60,9 @@ EVENTS = TopicSpec(
     settings={"cleanup.policy": "delete", **_FOREVER, **_MESSAGE_BYTES},
     checked=("cleanup.policy", "retention.ms", "retention.bytes"),
 )
-SNAPSHOTS = TopicSpec(
-    name="snapshots",
-    # Whatever fits into one event fits, as a patch, into one increment.
-    settings={**_COMPACTED, "max.message.bytes": str(2 << 20)},
-    checked=("cleanup.policy",),
-)
+SNAPSHOTS = TopicSpec(name="snapshots", settings=_COMPACTED, checked=("cleanup.policy",))
 INDEX = TopicSpec(name="index", settings=_COMPACTED, checked=("cleanup.policy",))
+CHECKPOINTS = TopicSpec(name="checkpoints", settings=_COMPACTED, checked=("cleanup.policy",))
 HEARTBEATS = TopicSpec(
     name="heartbeats",
     partitions=4,
@@ -85,7 +81,7 @@ LAYOUT = TopicSpec(
     settings={"cleanup.policy": "delete", **_FOREVER},
     checked=("cleanup.policy", "retention.ms"),
 )
-ALL = (LAYOUT, EVENTS, SNAPSHOTS, INDEX, HEARTBEATS, DEAD_LETTERS)
+ALL = (LAYOUT, EVENTS, SNAPSHOTS, INDEX, CHECKPOINTS, HEARTBEATS, DEAD_LETTERS)
 
 
 def connect_topics(config: Config) -> int:

@@ -52,6 +52,11 @@ class MovingHead:
             self._moved = 0
         return self._head
 
+    @property
+    def version(self) -> int:
+        """The head's version."""
+        return self._head.version + self._moved
+
     def extend(self, value: bytes) -> bytes | None:
         """The patch of ``value`` if it plainly is the same writer's next CHANGE, which then is
         admitted; else None, and nothing has happened.

@@ -20,6 +20,7 @@ import msgspec
 
 from headwater.errors import ChangeRejected, UndecodableRecord
 from headwater.log.chain import NO_RECORD, genesis_hash, next_hash
+from headwater.log.origin import Resolve, read_origin, unresolved
 from headwater.log.records import StateChange
 from headwater.state.model import Document, new_document
 from headwater.state.patch import apply_patch, decode_patch
@@ -120,7 +121,7 @@ def advance(head: Head, change: StateChange) -> Head:
         change.session_id,
         change.request_id,
         head.sequence + 1,
-        head.version + 1 if kind in _VERSIONED else head.version,
+        head.version + 1 if kind in VERSIONED else head.version,
         next_hash(head.hash, change.digest),
         change.digest,
         kind == "DELETE" or (head.deleted and kind not in _REVIVING),
@@ -128,40 +129,45 @@ def advance(head: Head, change: StateChange) -> Head:
     )
 
 
-_VERSIONED = frozenset({"CHANGE", "RESTORE", "DELETE"})
+PATCHING = frozenset({"CHANGE", "RESTORE"})
+VERSIONED = frozenset({"CHANGE", "RESTORE", "DELETE"})
 _REVIVING = frozenset({"CLAIM", "CHANGE", "RESTORE"})
 
 
 @dataclass(slots=True)
 class Agent:
     """An agent as the log has it: its head, its state document, and how many admitted changes
-    could not be applied.
+    could not be applied. ``resolve`` finds the states that its log refers to.
     """
 
     head: Head
     document: Document
     inapplicable: int = 0
+    resolve: Resolve = unresolved
 
 
-def new_agent(agent_id: str) -> Agent:
+def new_agent(agent_id: str, resolve: Resolve = unresolved) -> Agent:
     """An agent before its first record."""
-    return Agent(genesis(agent_id), new_document())
+    return Agent(genesis(agent_id), new_document(), 0, resolve)
 
 
 def fold(agent: Agent, change: StateChange) -> Admission:
     """Take one record of the agent's log into ``agent``, which is changed in place.
 
     A record that is not admitted leaves it untouched. Depends on nothing else, so every reader
-    that folds the same records has the same agent.
+    that folds the same records has the same agent; but a state that a record refers to must be
+    there to be read, or ``agent.resolve`` raises and ``agent`` is as before.
     """
     admission = admit(agent.head, change)
     if admission is Admission.ADMITTED:
-        agent.head = advance(agent.head, change)
-        if change.kind == "DELETE":
-            agent.document = new_document()
-            agent.inapplicable = 0
-        elif change.patch:
+        origin = read_origin(change.kind, change.patch)
+        if origin is not None:
+            agent.document, agent.inapplicable = agent.resolve(origin), 0
+        elif change.kind == "DELETE":
+            agent.document, agent.inapplicable = new_document(), 0
+        elif change.patch and change.kind in PATCHING:
             apply_stored(agent, change.patch)
+        agent.head = advance(agent.head, change)
     return admission
 
 

@@ -51,6 +51,8 @@ def check_agent_id(agent_id: str) -> str:
     """``agent_id``, if it can be one; else :class:`ConfigError` says why not."""
     if not agent_id or type(agent_id) is not str:
         raise ConfigError(f"an agent id is a non-empty string, not {agent_id!r}")
+    if "\0" in agent_id:
+        raise ConfigError(f"agent id {agent_id!r} holds a zero byte, which parts ids in keys")
     if agent_id.startswith("!"):
         raise ConfigError(f"agent id {agent_id!r}: ids that start with '!' are Headwater's own")
     try:
@@ -97,8 +99,8 @@ def _check(key: bytes, change: StateChange) -> None:
 
 
 def encode_long(value: int) -> bytes:
-    """Avro's zig-zag variable-length encoding of a non-negative int."""
-    value <<= 1
+    """Avro's zig-zag variable-length encoding of an int of 64 bits."""
+    value = value << 1 ^ value >> 63
     if value < 0x80:
         return _ONE_BYTE[value]
     out = bytearray()

@@ -14,16 +14,19 @@ from typing import Any
 import msgspec
 
 from headwater.errors import HeadwaterError, InvalidState, UndecodableRecord
+from headwater.log import encoding
 from headwater.log.chain import NO_RECORD
 from headwater.log.fold import Agent, Head, apply_stored
+from headwater.log.origin import Origin, Resolve, decode_origin, encode_origin, unresolved
 from headwater.state.model import state_hash
 from headwater.state.values import decode, pack
-from headwater.wire import Record, codec
+from headwater.wire import codec
 
 POSITION_KEY = b"!partition"
 OWNER_KEY = b"!owner"
 FULL = "FULL"
 INCREMENTAL = "INCREMENTAL"
+ORIGIN = "ORIGIN"
 
 
 class Pointer(msgspec.Struct, frozen=True):
@@ -41,26 +44,13 @@ class IndexEntry(msgspec.Struct, frozen=True):
     head: Head
     snapshot_hash: bytes
     snapshots: tuple[Pointer, ...]
-
-
-_HEAD_FIELDS = Head.__struct_fields__
+    checkpoint_version: int = 0
+    checkpoint_at: int = 0
 
 
 def encode_entry(entry: IndexEntry) -> bytes:
     """The value of an index record."""
-    head = entry.head
-    record: Record = {name: getattr(head, name) for name in _HEAD_FIELDS}
-    record["snapshot_hash"] = entry.snapshot_hash
-    record["snapshots"] = [
-        {
-            "offset": p.offset,
-            "from_version": p.from_version,
-            "to_version": p.to_version,
-            "size": p.size,
-        }
-        for p in entry.snapshots
-    ]
-    return codec("SnapshotIndex").encode(record)
+    return encoding.index_entry(entry)
 
 
 def decode_entry(value: bytes) -> IndexEntry:
@@ -68,7 +58,8 @@ def decode_entry(value: bytes) -> IndexEntry:
     record = codec("SnapshotIndex").decode(value)
     pointers = tuple([Pointer(*p.values()) for p in record.pop("snapshots")])
     snapshot_hash = record.pop("snapshot_hash")
-    return IndexEntry(Head(**record), snapshot_hash, pointers)
+    checkpoint = record.pop("checkpoint_version"), record.pop("checkpoint_at")
+    return IndexEntry(Head(**record), snapshot_hash, pointers, *checkpoint)
 
 
 def snapshot_key(agent_id: str, from_version: int, to_version: int) -> str:
@@ -89,7 +80,7 @@ def merge_payloads(payloads: Iterable[bytes]) -> tuple[int, bytes]:
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """A snapshot record; fields as in ``schemas/Snapshot.avsc``."""
+    """A snapshot; fields as in ``schemas/Snapshot.avsc``, its payload whole and uncompressed."""
 
     snapshot_id: str
     agent_id: str
@@ -111,19 +102,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     state_hash: bytes | None
     checksum: bytes
     payload: bytes
-
-
-_SNAPSHOT_FIELDS = Snapshot.__struct_fields__
-
-
-def encode_snapshot(snapshot: Snapshot) -> bytes:
-    """The value of a snapshots record."""
-    return codec("Snapshot").encode({name: getattr(snapshot, name) for name in _SNAPSHOT_FIELDS})
-
-
-def decode_snapshot(value: bytes) -> Snapshot:
-    """The snapshot of a record's value; its checksum is not looked at here."""
-    return Snapshot(**codec("Snapshot").decode(value))
+    previous: tuple[Pointer, ...] = ()
 
 
 def full_snapshot(agent: Agent, *, events_offset: int, node_id: str, created_at: int) -> Snapshot:
@@ -142,6 +121,31 @@ def full_snapshot(agent: Agent, *, events_offset: int, node_id: str, created_at:
         state_hash=state_hash(head.agent_id, agent.document),
         payload=pack(agent.document),
     )
+
+
+def origin_snapshot(
+    head: Head, origin: Origin, *, events_offset: int, node_id: str, created_at: int
+) -> Snapshot:
+    """A snapshot that begins a chain at ``head`` with the state that ``origin`` refers to."""
+    return _snapshot(
+        head,
+        kind=ORIGIN,
+        from_version=head.version,
+        from_hash=head.hash,
+        events_offset=events_offset,
+        node_id=node_id,
+        created_at=created_at,
+        change_count=0,
+        inapplicable=0,
+        state_hash=None,
+        payload=encode_origin(origin),
+    )
+
+
+def size_of(snapshot: Snapshot) -> int:
+    """The ``size`` of a pointer to ``snapshot``, in bytes."""
+    payload = snapshot.payload
+    return decode_origin(payload).size if snapshot.kind == ORIGIN else len(payload)
 
 
 def increment(
@@ -197,6 +201,26 @@ def check_payload(snapshot: Snapshot) -> None:
         )
 
 
+_SKEW_MS = 10 * 60_000
+_OLD_MS = 7 * 86_400_000
+
+
+def check_time(snapshot: Snapshot, now_ms: int) -> str | None:
+    """A warning where a snapshot is older than a week at ``now_ms`` (ms since 1970), else None.
+
+    Raises :class:`InvalidState` for one from the future, by more than clocks may differ.
+    """
+    if snapshot.created_at > now_ms + _SKEW_MS:
+        raise InvalidState(
+            f"snapshot {snapshot.snapshot_id!r} was made in the future: "
+            f"{snapshot.created_at - now_ms} ms from now", "time",
+        )  # fmt: skip
+    days = (now_ms - snapshot.created_at) / 86_400_000
+    if now_ms - snapshot.created_at > _OLD_MS:
+        return f"snapshot {snapshot.snapshot_id!r} is {days:.0f} days old"
+    return None
+
+
 def check_pointer(snapshot: Snapshot, agent_id: str, pointer: Pointer) -> None:
     """Raises :class:`InvalidState` unless ``snapshot`` is what ``pointer`` means."""
     expected = (agent_id, pointer.from_version, pointer.to_version)
@@ -207,26 +231,51 @@ def check_pointer(snapshot: Snapshot, agent_id: str, pointer: Pointer) -> None:
         )
 
 
-def start_agent(full: Snapshot) -> Agent:
-    """The agent at a proved full snapshot. Its head knows only what admission needs."""
+def start_agent(full: Snapshot, resolve: Resolve = unresolved) -> Agent:
+    """The agent at a snapshot that begins a chain, proved. Its head knows only what admission
+    needs.
+    """
     check_payload(full)
+    if full.kind == ORIGIN:
+        return Agent(_head_at(full), resolve(decode_origin(full.payload)), 0, resolve)
     document = decode(full.payload)  # checked when it was written, as its checksum proves
     if not isinstance(document, dict):
         raise UndecodableRecord(f"snapshot {full.snapshot_id!r} holds no state document")
-    return Agent(_head_at(full), document, full.inapplicable)
+    return Agent(_head_at(full), document, full.inapplicable, resolve)
 
 
 def extend_agent(agent: Agent, snapshot: Snapshot) -> None:
     """Apply a proved increment to the agent whose head it starts from."""
+    _check_start(agent, snapshot)
+    for patch in split_patches(snapshot.payload):
+        apply_stored(agent, patch)
+    agent.head = _head_at(snapshot)
+
+
+def extend_partly(agent: Agent, snapshot: Snapshot, version: int) -> None:
+    """Apply an increment up to ``version``, which it must lead to or pass.
+
+    The agent's head is then only as much as can be known: its chain hash, sequence and record are
+    those of the increment's start. Raises :class:`InvalidState` where patches do not stand for
+    versions one by one.
+    """
+    _check_start(agent, snapshot)
+    if snapshot.change_count != snapshot.to_version - snapshot.from_version:
+        raise InvalidState(
+            f"snapshot {snapshot.snapshot_id!r} does not hold each version by itself", "versions"
+        )
+    for patch in split_patches(snapshot.payload)[: version - snapshot.from_version]:
+        apply_stored(agent, patch)
+    agent.head = msgspec.structs.replace(agent.head, version=version)
+
+
+def _check_start(agent: Agent, snapshot: Snapshot) -> None:
     check_payload(snapshot)
     if (snapshot.from_hash, snapshot.from_version) != (agent.head.hash, agent.head.version):
         raise InvalidState(
             f"snapshot {snapshot.snapshot_id!r} does not start where the chain before it ends",
             "chain",
         )
-    for patch in split_patches(snapshot.payload):
-        apply_stored(agent, patch)
-    agent.head = _head_at(snapshot)
 
 
 _split = msgspec.msgpack.Decoder(list[msgspec.Raw])
@@ -251,16 +300,18 @@ def _head_at(snapshot: Snapshot) -> Head:
 _NOBODY = bytes(16)
 
 
-def prove_chain(chain: Sequence[Snapshot], entry: IndexEntry) -> Agent:
+def prove_chain(
+    chain: Sequence[Snapshot], entry: IndexEntry, resolve: Resolve = unresolved
+) -> Agent:
     """The agent at the head that ``entry`` names, from its whole chain of snapshots.
 
     Raises :class:`InvalidState` or :class:`UndecodableRecord` where the proof fails.
     """
-    if not chain or chain[0].kind != FULL:
+    if not chain or chain[0].kind == INCREMENTAL:
         raise InvalidState(
             f"agent {entry.head.agent_id!r}: no full snapshot to start from", "chain"
         )
-    agent = start_agent(chain[0])
+    agent = start_agent(chain[0], resolve)
     for snapshot in chain[1:]:
         extend_agent(agent, snapshot)
     if agent.head.hash != entry.snapshot_hash:

@@ -118,8 +118,9 @@ def state_hash(agent_id: str, document: Document) -> bytes:
     Raises `UnsupportedValue` for a document that holds what no state can.
     """
     # Put together by hand: inside a list the document would stand one level deeper than it may.
-    pair = b"\x92" + pack(agent_id) + canonical(document)
-    return hashlib.sha256(_HASH_TAG + pair).digest()
+    digest = hashlib.sha256(_HASH_TAG + b"\x92" + pack(agent_id))
+    digest.update(canonical(document))
+    return digest.digest()
 
 
 def validate(document: Document, agent_id: str) -> None:
