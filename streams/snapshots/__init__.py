@@ -5,11 +5,12 @@
 
 from .compactor import Compactor, CompactorStats, PartitionStats, to_json
 from .partition import Bounds, Timing
-from .strategy import STRATEGIES, ChainLength, Decision, Outweigh, Strategy, make_strategy
+from .strategy import STRATEGIES, Budget, ChainLength, Decision, Outweigh, Strategy, make_strategy
 
 __all__ = [
     "STRATEGIES",
     "Bounds",
+    "Budget",
     "ChainLength",
     "Compactor",
     "CompactorStats",

@@ -8,24 +8,27 @@ from dataclasses import dataclass
 from functools import partial
 
 from headwater.crash import crash_point
+from headwater.log.checkpoints import checkpoint_key, encode_checkpoint
+from headwater.log.sealing import Sealed, seal
 from headwater.log.snapshots import (
     FULL,
+    INCREMENTAL,
     POSITION_KEY,
     IndexEntry,
     Pointer,
     Snapshot,
     encode_entry,
-    encode_snapshot,
-    snapshot_key,
+    size_of,
 )
 from headwater.wire import codec
 
 from .cache import SnapshotCache
-from .ledger import Batch, DeadLetter
 from .planner import Draft, Limits, Plan, Planner
+from .policy import OFF, CheckpointPolicy
 from .proof import ChainReader
 from .store import Store, encode_position
 from .strategy import Strategy
+from .tracked import Batch, DeadLetter
 
 _READ_AHEAD_BYTES = 16 << 20
 
@@ -39,7 +42,8 @@ class Counts:
     fulls: int = 0
     increments: int = 0
     merges: int = 0
-    tombstones: int = 0
+    origins: int = 0
+    checkpoints: int = 0
     index_entries: int = 0
     dead_letters: int = 0
     rebuilt: int = 0
@@ -63,6 +67,7 @@ class Writing:
     cache: SnapshotCache
     limits: Limits
     node_id: str
+    policy: CheckpointPolicy = OFF
 
 
 class Commit:
@@ -86,6 +91,7 @@ class Commit:
         self._write_snapshots(plans)
         crash_point("compactor.snapshots_flushed")
         self._write_index(plans)
+        self._write_checkpoints(plans)
         for letter in self._batch.dead_letters:
             self._write_dead_letter(letter)
         position = encode_position(self._partition, self._batch.position, self._writing.node_id)
@@ -117,45 +123,81 @@ class Commit:
         return plans
 
     def _write_snapshots(self, plans: list[Plan]) -> None:
-        store, counts, offsets = self._store, self._counts, self._offsets
+        """Every snapshot, those that name the offsets of others after those others."""
+        endings: list[tuple[Sealed, Plan, bool]] = []
+        later: list[tuple[Sealed, Plan, bool]] = []
         for plan in plans:
-            for snapshot in plan.new:
-                key, value = snapshot.snapshot_id, encode_snapshot(snapshot)
-                store.put_snapshot(key, value, partial(offsets.__setitem__, key))
-                counts.snapshot_bytes += len(key) + len(value)
-                if snapshot.kind == FULL:
-                    counts.fulls += 1
+            for number, snapshot in enumerate((*plan.ending, *plan.new)):
+                ends = number < len(plan.ending)
+                sealed = seal(snapshot)
+                for key, value in sealed.chunks:
+                    self._put(key, value)
+                begins = snapshot.kind != INCREMENTAL
+                if sealed.chunks or (begins and (plan.previous or plan.ending)):
+                    (endings if ends else later).append((sealed, plan, ends))
                 else:
-                    counts.increments += 1
-            counts.merges += plan.merged > 0
-            counts.rebuilt += plan.rebuilt
-            counts.full_failures += plan.full_failed
-            agent_id = plan.dirty.head.agent_id
-            for pointer in plan.dropped:
-                key = snapshot_key(agent_id, pointer.from_version, pointer.to_version)
-                store.drop_snapshot(key)
-                counts.tombstones += 1
-                counts.snapshot_bytes += len(key)
+                    self._put(snapshot.snapshot_id, sealed.value())
+                self._count(snapshot)
+            self._counts.merges += plan.merged > 0
+            self._counts.rebuilt += plan.rebuilt
+            self._counts.full_failures += plan.full_failed
         if any(plan.new for plan in plans):
             crash_point("compactor.before_snapshots_flush")
-            store.settle()
+            self._store.settle()
+        for group in (endings, later):
+            for sealed, plan, ends in group:
+                offsets = [self._offsets[key] for key, _ in sealed.chunks]
+                previous = self._replaced(sealed.snapshot, plan, ends)
+                self._put(sealed.snapshot.snapshot_id, sealed.value(offsets, previous))
+            if group:
+                self._store.settle()
+
+    def _replaced(self, snapshot: Snapshot, plan: Plan, ends: bool) -> tuple[Pointer, ...]:
+        """The chain that a new one replaces, as it was ended; none for what begins no chain."""
+        if snapshot.kind == INCREMENTAL:
+            return ()
+        if ends:
+            return plan.previous
+        ending = tuple(map(self._pointer, plan.ending))
+        whole = bool(ending) and plan.ending[0].kind != INCREMENTAL
+        return ending if whole else (*plan.previous, *ending)
+
+    def _put(self, key: str, value: bytes) -> None:
+        self._store.put_snapshot(key, value, partial(self._offsets.__setitem__, key))
+        self._counts.snapshot_bytes += len(key) + len(value)
+
+    def _count(self, snapshot: Snapshot) -> None:
+        counts = self._counts
+        if snapshot.kind == FULL:
+            counts.fulls += 1
+        elif snapshot.kind == INCREMENTAL:
+            counts.increments += 1
+        else:
+            counts.origins += 1
 
     def _write_index(self, plans: list[Plan]) -> None:
         store, counts = self._store, self._counts
         for plan in plans:
-            entry = IndexEntry(plan.dirty.head, plan.hash, self._pointers(plan))
+            entry = IndexEntry(plan.dirty.head, plan.hash, self._pointers(plan), *plan.dirty.marked)
             value = encode_entry(entry)
             store.put_index(plan.dirty.key, value)
             counts.index_bytes += len(plan.dirty.key) + len(value)
             counts.longest_chain = max(counts.longest_chain, len(entry.snapshots))
         counts.index_entries += len(plans)
 
+    def _write_checkpoints(self, plans: list[Plan]) -> None:
+        for plan in plans:
+            for mark in plan.dirty.marks:
+                key = checkpoint_key(mark.agent_id, mark.checkpoint_id)
+                self._store.put_checkpoint(key, encode_checkpoint(mark))
+                self._counts.checkpoints += not mark.deleted
+
     def _pointers(self, plan: Plan) -> tuple[Pointer, ...]:
         return (*plan.kept, *(self._pointer(snapshot) for snapshot in plan.new))
 
     def _pointer(self, snapshot: Snapshot) -> Pointer:
         offset = self._offsets[snapshot.snapshot_id]
-        return Pointer(offset, snapshot.from_version, snapshot.to_version, len(snapshot.payload))
+        return Pointer(offset, snapshot.from_version, snapshot.to_version, size_of(snapshot))
 
     def _write_dead_letter(self, letter: DeadLetter) -> None:
         headers = [{"name": name, "value": value} for name, value in letter.headers]

@@ -22,6 +22,7 @@ from confluent_kafka import (
     Message,
     TopicPartition,
 )
+from confluent_kafka.admin import OffsetSpec
 
 from headwater.config import Config
 from headwater.kafka import clients
@@ -33,6 +34,7 @@ from .commit import Counts, Writing
 from .lag import Lag
 from .partition import Bounds, Partition, Timing
 from .planner import Limits
+from .policy import CheckpointPolicy
 from .store import KafkaStore, Readers, Store
 from .strategy import Outweigh, Strategy
 from .throttle import Throttle
@@ -44,7 +46,7 @@ _FULL_S = 0.5
 _FULL_LOOK_S = 0.002
 _REPORT_S = 30.0
 _LAG_S = 1.0
-_ASK_S = 5.0
+_FIRST_S = 0.5
 _GONE = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})
 # Fewer bytes held ahead for each partition than a reader of one partition alone would take; and
 # with enough of them, no looking out all the time for room for more: that costs 15 us an event.
@@ -93,6 +95,7 @@ class Compactor:
         strategy: Strategy | None = None,
         timing: Timing | None = None,
         bounds: Bounds | None = None,
+        policy: CheckpointPolicy | None = None,
         cache_bytes: int = 128 << 20,
     ) -> None:
         self._config = config
@@ -105,6 +108,7 @@ class Compactor:
                 full_bytes=config.max_state_bytes, increment_bytes=config.max_change_bytes
             ),
             node_id=config.node_id,
+            policy=policy or CheckpointPolicy(),
         )
         self._topic = config.topic("events")
         self._live: dict[int, Partition] = {}
@@ -127,6 +131,9 @@ class Compactor:
         self._partitions = connect_topics(self._config)
         self._readers = Readers(self._config)
         self._pool = ThreadPoolExecutor(2 * self._partitions + 4, "compactor")
+        # Asked now, so that it is connected when it matters.
+        self._admin = clients.admin(self._config)
+        self._firsts(range(self._partitions))
         self._consumer = self._make_consumer()
         self._lag.ask = self._end_of
         log.info(
@@ -174,9 +181,14 @@ class Compactor:
     def _open_store(self, partition: int) -> Store:
         return KafkaStore(self._config, partition, self._readers)
 
+    def _range_of(self, number: int) -> tuple[int, int]:
+        # By a reader: asked by a consumer that is in a group, a leader's answer was seen to take
+        # two minutes, whatever the timeout.
+        with self._readers.points.lend() as reader:
+            return reader.range(self._topic, number)
+
     def _end_of(self, number: int) -> int:
-        ends = self._consumer.get_watermark_offsets(self._place(number), timeout=_ASK_S)
-        return int(ends[1])
+        return self._range_of(number)[1]
 
     def _poll(self) -> list[Message]:
         now = time.monotonic()
@@ -267,9 +279,10 @@ class Compactor:
 
     def _on_assign(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
         # Nothing is read before a partition's position is known. That takes a while, and the
-        # others go on meanwhile. The offset is any absolute one: a logical one is asked for at the
-        # broker, and the answer can come after the seek, and win.
-        places = [self._place(tp.partition) for tp in assigned]
+        # others go on meanwhile. The offset is an absolute one: a logical one is asked for at the
+        # broker, and the answer can come after the seek, and win. It is one that the log holds:
+        # after a fetch that came before the pause and failed, no seek is taken any more.
+        places = self._firsts([tp.partition for tp in assigned])
         consumer.incremental_assign(places)
         consumer.pause(places)
         for number in (tp.partition for tp in assigned):
@@ -286,6 +299,22 @@ class Compactor:
                 self._bounds,
             )
         log.info("assigned: events%s", [tp.partition for tp in assigned])
+
+    def _firsts(self, numbers: Iterable[int]) -> list[TopicPartition]:
+        """Where partitions begin now; 0 for those whose leader does not tell at once."""
+        earliest = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
+        asked = {self._place(number): earliest for number in numbers}
+        if not asked:
+            return []
+        places = []
+        for place, answer in self._admin.list_offsets(asked, request_timeout=_FIRST_S).items():
+            try:
+                first = answer.result().offset
+            except KafkaException as error:
+                log.debug("where events[%d] begins is not known: %s", place.partition, error)
+                first = 0
+            places.append(self._place(place.partition, first))
+        return places
 
     def _on_revoke(self, consumer: Consumer, revoked: list[TopicPartition]) -> None:
         gone = self._forget(revoked)

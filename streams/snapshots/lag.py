@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor, Future
 
-from confluent_kafka import KafkaException
+from headwater.errors import HeadwaterError
 
 log = logging.getLogger("headwater.compactor")
 
@@ -33,7 +33,7 @@ class Lag:
             for number in numbers:
                 if self.ask is not None:
                     self.ends[number] = self.ask(number)
-        except KafkaException as error:
+        except HeadwaterError as error:
             log.debug("where events end is not known: %s", error)
 
     def stalled(self, next_offsets: Mapping[int, int | None]) -> list[int]:

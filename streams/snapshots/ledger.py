@@ -9,140 +9,28 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 from confluent_kafka import Message
 
 from headwater.errors import HeadwaterError, SchemaTooNew, UndecodableRecord
 from headwater.log.chain import partition_of
-from headwater.log.fastpath import MovingHead
-from headwater.log.fold import Admission, Head, genesis
+from headwater.log.checkpoints import mark
+from headwater.log.fold import PATCHING, Admission, genesis
+from headwater.log.notes import CheckpointType, Forget, read_note
+from headwater.log.origin import read_origin
 from headwater.log.records import StateChange, parse
-from headwater.log.snapshots import IndexEntry, Pointer, decode_entry
+from headwater.log.snapshots import IndexEntry, decode_entry
 
+from .policy import OFF, CheckpointPolicy, Schedule
 from .throttle import Throttle
+from .tracked import Batch, Chain, DeadLetter, Position, Tracked
 
 log = logging.getLogger("headwater.compactor")
 
-
-class Position(msgspec.Struct):
-    """How far a partition has come, and what was refused on the way; as in ``Position.avsc``."""
-
-    next_offset: int = 0
-    repeats: int = 0
-    stale: int = 0
-    conflicts: int = 0
-    dead_letters: int = 0
-
-
-@dataclass(slots=True)
-class Chain:
-    """The snapshots of one agent. Touched by nobody but the commit that is under way.
-
-    They lead to ``version`` and ``hash``. Without any, ``base`` is a head at which the state is
-    the empty document, and ``version`` and ``hash`` are its own.
-    """
-
-    pointers: tuple[Pointer, ...]
-    version: int
-    hash: bytes
-    base: Head | None
-    full_failures: int = 0
-    skip_fulls: int = 0
-
-
-class Tracked(MovingHead):
-    """An agent's head, its snapshots, and the patches since the last harvest."""
-
-    __slots__ = ("chain", "dirty", "key", "patches", "pending_bytes", "reset", "sealed")
-
-    def __init__(self, key: bytes, head: Head, chain: Chain) -> None:
-        super().__init__(head)
-        self.key = key
-        self.chain = chain
-        self.dirty = False
-        self._empty()
-
-    def _empty(self) -> None:
-        self.patches: list[bytes] = []
-        self.pending_bytes = 0
-        self.sealed: list[Segment] = []
-        self.reset: Reset | None = None
-
-    def seal(self, offset: int) -> None:
-        """Close what is pending as an increment of its own; ``offset`` is that of what follows."""
-        self.sealed.append(Segment(head=self.head, patches=self.patches, events_offset=offset))
-        self.patches = []
-        self.pending_bytes = 0
-
-    def delete(self, offset: int) -> None:
-        """Forget what is pending: the record at ``offset`` ended the agent's life."""
-        self._empty()
-        self.reset = Reset(head=self.head, events_offset=offset + 1)
-
-    def harvest(self, next_offset: int) -> Dirty:
-        """Hand out what is pending, and start anew."""
-        self.seal(next_offset)
-        dirty = Dirty(key=self.key, chain=self.chain, segments=self.sealed, reset=self.reset)
-        self._empty()
-        self.dirty = False
-        return dirty
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Segment:
-    """Patches that fit into one increment, and the head that they lead to. Every record of the
-    agent below ``events_offset`` is in that head.
-    """
-
-    head: Head
-    patches: list[bytes]
-    events_offset: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reset:
-    """The head at which the agent was deleted, and the offset behind that record."""
-
-    head: Head
-    events_offset: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dirty:
-    """An agent with something new: one segment or more; ``reset`` if it was deleted before them."""
-
-    key: bytes
-    chain: Chain
-    segments: list[Segment]
-    reset: Reset | None
-
-    @property
-    def head(self) -> Head:
-        """The agent's head at the end of the batch."""
-        return self.segments[-1].head
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeadLetter:
-    """A record that is no agent's, and why."""
-
-    offset: int
-    reason: str
-    key: bytes | None
-    value: bytes | None
-    headers: list[tuple[str, bytes | None]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
-    """Everything that one commit writes: what offsets from ``start`` up to the position's did."""
-
-    start: int
-    position: Position
-    agents: list[Dirty]
-    dead_letters: list[DeadLetter]
-    events: int
+_SWEEP = 100
+_SWEEP_MS = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,6 +66,7 @@ class Ledger:
         position: Position,
         entries: dict[bytes, bytes],
         segment_bytes: int,
+        policy: CheckpointPolicy = OFF,
     ) -> None:
         self.partition = partition
         self.parked: Parked | None = None
@@ -189,6 +78,10 @@ class Ledger:
         self._agents: dict[bytes, Tracked] = {}
         self._pending = _Pending(position.next_offset)
         self._throttle = Throttle(1.0)
+        self._policy = policy
+        self._schedule = Schedule(policy.interval_ms)
+        self._unswept = iter(tuple(entries) if policy.interval_ms is not None else ())
+        self._swept_ms = 0
 
     @property
     def next_offset(self) -> int:
@@ -203,12 +96,13 @@ class Ledger:
     @property
     def has_pending(self) -> bool:
         """Whether there is anything to commit."""
-        return self._position.next_offset > self._pending.start
+        pending = self._pending
+        return self._position.next_offset > pending.start or bool(pending.agents)
 
     def take(self, messages: Iterable[Message]) -> None:
         """Take records in, in the log's order, up to the one (if any) that parks the partition."""
         agents, pending, position = self._agents, self._pending, self._position
-        limit = self._segment_bytes
+        limit, watching = self._segment_bytes, self._policy.looks_at_changes
         if self.parked is not None:
             return
         for message in messages:
@@ -235,6 +129,8 @@ class Ledger:
                 if not agent.dirty:
                     agent.dirty = True
                     pending.agents.append(agent)
+                if watching:
+                    self._look_at(agent, patch)
             else:
                 if not self._take_slowly(message, offset, key, value):
                     return
@@ -246,11 +142,58 @@ class Ledger:
         if self.parked is None:
             self.parked = Parked(offset=self.next_offset, reason=reason)
 
-    def harvest(self) -> Batch:
-        """Hand out all that is pending."""
+    def remind(self, now_ms: int) -> None:
+        """Make the checkpoints that are due at ``now_ms`` (ms since 1970), of idle agents too."""
+        if now_ms - self._swept_ms >= _SWEEP_MS:
+            self._swept_ms = now_ms
+            self._sweep()
+        for key in self._schedule.due(now_ms):
+            agent = self._agents.get(key) or self._load(key)
+            if agent is not None and agent.head.exists:
+                self._agents[key] = agent
+                if agent.head.version > agent.marked_version:
+                    self._mark_by_policy(agent, CheckpointType.AUTOMATIC, now_ms)
+
+    def _sweep(self) -> None:
+        """Look through agents that had changed since their last checkpoint when this instance took
+        over; a few at a time, for there may be a million of them.
+        """
+        for _, key in zip(range(_SWEEP), self._unswept, strict=False):
+            value = self._entries.get(key)
+            if value is None:
+                continue
+            try:
+                entry = decode_entry(value)
+            except HeadwaterError:
+                continue  # the agent's next event is what it holds up
+            if entry.head.version > entry.checkpoint_version:
+                self._schedule.changed(key, entry.checkpoint_at or entry.head.updated_at)
+
+    def _look_at(self, agent: Tracked, patch: bytes) -> None:
+        found = self._policy.at_change(patch)
+        if found is not None:
+            self._mark_by_policy(agent, found, agent.head.updated_at)
+
+    def _mark_by_policy(self, agent: Tracked, type_: CheckpointType, now_ms: int) -> None:
+        head = agent.head
+        name = f"{type_.value}-{head.version}"
+        agent.mark(mark(head, name, type_.value, created_at=now_ms))
+        self._set_dirty(agent)
+
+    def _set_dirty(self, agent: Tracked) -> None:
+        if not agent.dirty:
+            agent.dirty = True
+            self._pending.agents.append(agent)
+
+    def harvest(self, now_ms: int = 0) -> Batch:
+        """Hand out all that is pending, at ``now_ms`` (ms since 1970)."""
         pending = self._pending
         position = msgspec.structs.replace(self._position)
         self._pending = _Pending(position.next_offset)
+        for agent in pending.agents:
+            agent.marked_at = agent.marked_at or now_ms
+            if agent.version > agent.marked_version:
+                self._schedule.changed(agent.key, agent.marked_at)
         return Batch(
             start=pending.start,
             position=position,
@@ -267,6 +210,8 @@ class Ledger:
             change = parse(key, value)
             if change.kind != "BARRIER":
                 self._admit(self._agent(change), change, value or b"", offset)
+            elif change.patch:
+                self._note(self._agent(change), change)
         except UndecodableRecord as error:
             self._set_aside(message, offset, str(error))
         except SchemaTooNew as error:
@@ -285,17 +230,23 @@ class Ledger:
                 f"a record of agent {change.agent_id!r} in partition {self.partition}, "
                 f"which belongs in {right}"
             )
-        value = self._entries.get(key)
-        if value is None:
+        agent = self._load(key)
+        if agent is None:
             head = genesis(change.agent_id)
             return Tracked(key, head, Chain((), 0, head.hash, head))
+        return agent
+
+    def _load(self, key: bytes) -> Tracked | None:
+        value = self._entries.get(key)
+        if value is None:
+            return None
         try:
             entry = decode_entry(value)
         except HeadwaterError as error:
             # Without the head nothing can be decided, and the event is not to blame.
-            raise SchemaTooNew(f"index entry of agent {change.agent_id!r}: {error}") from error
-        agent = Tracked(key, entry.head, _chain_of(entry))
-        self._agents[key] = agent
+            raise SchemaTooNew(f"index entry of agent {key.decode()!r}: {error}") from error
+        marked = entry.checkpoint_version, entry.checkpoint_at
+        agent = self._agents[key] = Tracked(key, entry.head, _chain_of(entry), *marked)
         del self._entries[key]
         return agent
 
@@ -305,15 +256,32 @@ class Ledger:
             self._refuse(admission, change, offset)
             return
         self._agents[agent.key] = agent
-        if change.kind == "DELETE":
-            agent.delete(offset)
-        elif change.patch:
+        origin = read_origin(change.kind, change.patch)
+        if change.kind == "DELETE" or origin is not None:
+            agent.begin_anew(offset, origin)
+        elif change.patch and change.kind in PATCHING:
             agent.patches.append(change.patch)
             agent.pending_bytes += len(change.patch)
+            if self._policy.looks_at_changes:
+                self._look_at(agent, change.patch)
         self._pending.size_bytes += len(value)
-        if not agent.dirty:
-            agent.dirty = True
-            self._pending.agents.append(agent)
+        self._set_dirty(agent)
+        if change.kind == "CHECKPOINT" and change.patch:
+            self._note(agent, change)
+
+    def _note(self, agent: Tracked, change: StateChange) -> None:
+        note, head = read_note(change), agent.head
+        if note is None or not head.exists:
+            return
+        made = {"node_id": change.node_id, "created_at": change.created_at}
+        if isinstance(note, Forget):
+            gone = mark(head, note.forget, CheckpointType.MANUAL.value, deleted=True, **made)
+            agent.mark(gone)
+        else:
+            given: dict[str, Any] = {"label": note.label, "metadata": note.metadata}
+            given |= {"state_hash": note.state_hash, "self_contained": note.self_contained}
+            agent.mark(mark(head, note.id, note.type, **given, **made))
+        self._set_dirty(agent)
 
     def _refuse(self, admission: Admission, change: StateChange, offset: int) -> None:
         position = self._position

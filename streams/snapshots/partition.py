@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from concurrent.futures import TimeoutError as FutureTimeout
@@ -62,6 +63,10 @@ class Bounds:
     commit_bytes: int = 8 << 20
     pause_bytes: int = 16 << 20
     segment_bytes: int = 900_000
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 class Partition:
@@ -155,6 +160,8 @@ class Partition:
             self._load()
         elif self.phase is Phase.RUNNING:
             self._remind()
+            if self._ledger is not None and self._ledger.parked is None:
+                self._ledger.remind(_now_ms())
             if self._commit is None or self._end_commit(now):
                 self._start_commit(now)
         return False
@@ -201,6 +208,7 @@ class Partition:
             holdings.position,
             holdings.entries,
             self._bounds.segment_bytes,
+            self._writing.policy,
         )
         self.phase = Phase.RUNNING
         self.committed_offset = holdings.position.next_offset
@@ -219,7 +227,7 @@ class Partition:
         if now < self._due and ledger.pending_bytes < self._bounds.commit_bytes:
             return
         self._due = now + self._timing.commit_s
-        commit = Commit(self.number, store, self._writing, ledger.harvest())
+        commit = Commit(self.number, store, self._writing, ledger.harvest(_now_ms()))
         self._committing = ledger.next_offset
         self._commit = self._pool.submit(commit.run)
 
@@ -277,7 +285,7 @@ class Partition:
                 self.counts.add(commit.result(self._timing.close_s))
             if ledger is not None and store is not None and ledger.has_pending:
                 crash_point("compactor.before_revoke_commit")
-                last = Commit(self.number, store, self._writing, ledger.harvest())
+                last = Commit(self.number, store, self._writing, ledger.harvest(_now_ms()))
                 self.counts.add(last.run())
                 crash_point("compactor.after_revoke_commit")
         except Exception as error:

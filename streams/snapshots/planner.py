@@ -19,13 +19,14 @@ from headwater.log.snapshots import (
     full_snapshot,
     increment,
     merge_payloads,
+    origin_snapshot,
     pack_patches,
 )
 from headwater.state.model import new_document, validate
 
-from .ledger import Batch, Chain, Dirty, Segment
 from .proof import ChainReader
 from .strategy import FULL, INCREMENT, RECORD_BYTES, Decision, Strategy, newest
+from .tracked import Batch, Chain, Dirty, Segment
 
 log = logging.getLogger("headwater.compactor")
 
@@ -43,14 +44,18 @@ _one_value = msgspec.msgpack.Decoder(msgspec.Raw).decode
 class Plan:
     """What to write for one agent, and its chain after that.
 
-    ``new`` are snapshots to write, to be listed behind ``kept``; ``dropped`` are those that
-    nothing lists any more; ``base`` as in :class:`~.ledger.Chain`.
+    ``new`` are snapshots to write, to be listed behind ``kept``. Where they begin a new chain,
+    ``previous`` and then ``ending``, to be written too, are the one that it replaces; or
+    ``ending`` is a chain of its own, which replaces ``previous``. ``dropped`` are those that the
+    index lists no more, ``base`` as in :class:`~.tracked.Chain`.
     """
 
     dirty: Dirty
     kept: tuple[Pointer, ...]
     dropped: tuple[Pointer, ...] = ()
     new: list[Snapshot] = field(default_factory=list)
+    previous: tuple[Pointer, ...] = ()
+    ending: list[Snapshot] = field(default_factory=list)
     base: Head | None = None
     merged: int = 0
     rebuilt: bool = False
@@ -125,9 +130,10 @@ class Planner:
         chain, since = dirty.chain, self._batch.start
         dropped: tuple[Pointer, ...] = ()
         if dirty.reset is not None:
-            # Deleted: what was before is gone, and the state began anew, empty.
+            # Deleted, or replaced: what was before is gone, and the state began anew.
             head, since = dirty.reset.head, dirty.reset.events_offset
-            chain, dropped = Chain((), head.version, head.hash, head), chain.pointers
+            origin, dropped = dirty.reset.origin, chain.pointers
+            chain = Chain((), head.version, head.hash, head, origin)
         segments = _with_changes(dirty.segments, chain.version)
         payloads = [payload_of(s.patches) for s in segments]
         decision = self._decide(chain, segments, payloads) if segments else INCREMENT
@@ -144,7 +150,7 @@ class Planner:
     def finish(self, draft: Draft) -> Plan:
         """What to write for one agent."""
         dirty, chain, decision = draft.dirty, draft.chain, draft.decision
-        if not draft.segments:
+        if not draft.segments and chain.origin is None:
             base = dirty.head if not chain.pointers else None
             return Plan(dirty=dirty, kept=chain.pointers, dropped=draft.dropped, base=base)
         failed = False
@@ -162,6 +168,8 @@ class Planner:
     def _decide(
         self, chain: Chain, segments: Sequence[Segment], payloads: Sequence[bytes]
     ) -> Decision:
+        if chain.origin is not None:
+            return INCREMENT  # a fork stores only what it changes
         if chain.skip_fulls > 0:
             chain.skip_fulls -= 1
             return _without_full(chain, len(payloads[0]))
@@ -187,11 +195,17 @@ class Planner:
             self._cannot(dirty, f"its {len(snapshot.payload):,} bytes are too many")
             return None
         dirty.chain.full_failures = 0
+        # Versions between the last chain and this one are kept as its end; or, at the beginning
+        # of an agent's life, as a chain from the empty state.
+        first = draft.segments[0].head.version > chain.version + 1 or len(draft.segments) > 1
+        ending = self._increments(draft, 0).new if chain.pointers or first else []
         return Plan(
             dirty=dirty,
             kept=(),
             dropped=(*draft.dropped, *chain.pointers),
             new=[snapshot],
+            previous=draft.dropped or chain.pointers,
+            ending=ending,
             rebuilt=rebuilt,
         )
 
@@ -223,7 +237,7 @@ class Planner:
         """``merge``, or as many fewer as keep the merged increment under the limit."""
         if len(payloads) > 1:
             return 0
-        room = self._limits.increment_bytes - len(payloads[0])
+        room = self._limits.increment_bytes - sum(map(len, payloads))
         fitting = 0
         for pointer in reversed(chain.pointers[-merge:] if merge else ()):
             room -= pointer.size
@@ -237,9 +251,8 @@ class Planner:
         plan = Plan(dirty=dirty, kept=chain.pointers)
         version, start = chain.version, chain.hash
         if chain.base is not None:
-            # A chain starts with a full snapshot: here, that of the state before anything.
-            empty = Agent(chain.base, new_document())
-            plan.new.append(full_snapshot(empty, events_offset=draft.since, **self._stamp))
+            plan.new.append(self._beginning(chain.base, chain, draft.since))
+            plan.previous = draft.dropped
         older = self._older(dirty, chain, merge)
         if older:
             version, start = older[0].from_version, older[0].from_hash
@@ -259,6 +272,14 @@ class Planner:
             plan.new.append(snapshot)
             version, start = snapshot.to_version, snapshot.to_hash
         return plan
+
+    def _beginning(self, base: Head, chain: Chain, since: int) -> Snapshot:
+        """What a chain starts with where it is not a full snapshot of what is: the state that is
+        referred to, or else the empty one.
+        """
+        if chain.origin is not None:
+            return origin_snapshot(base, chain.origin, events_offset=since, **self._stamp)
+        return full_snapshot(Agent(base, new_document()), events_offset=since, **self._stamp)
 
     def _older(self, dirty: Dirty, chain: Chain, merge: int) -> list[Snapshot]:
         """The last ``merge`` increments of the chain; none where they do not prove right."""

@@ -7,20 +7,21 @@ from collections.abc import Iterable, Iterator
 from headwater.errors import InvalidState, Unprovable
 from headwater.log.fold import Agent, fold, new_agent
 from headwater.log.records import parse
+from headwater.log.resolve import resolver
+from headwater.log.sealing import decode_snapshot
 from headwater.log.snapshots import (
     PROOF_ERRORS,
     Pointer,
     Snapshot,
     check_pointer,
-    decode_snapshot,
     extend_agent,
     start_agent,
 )
 from headwater.state.model import new_document
 
 from .cache import SnapshotCache
-from .ledger import Chain, Segment
 from .store import Store
+from .tracked import Chain, Segment
 
 _GAP = 16  # records that nobody asked for are cheaper to read than to leave out
 _MUCH_BYTES = 1 << 20
@@ -34,6 +35,7 @@ class ChainReader:
         self._store = store
         self._cache = cache
         self._ahead: dict[int, Snapshot] = {}
+        self._resolve = resolver(store.fetch)
 
     def read_ahead(self, pointers: Iterable[Pointer]) -> None:
         """Read what is listed and not in memory in as few pieces as possible, for :meth:`read`.
@@ -48,12 +50,15 @@ class ChainReader:
                 much = sum(missing[offset].size for offset in run) > _MUCH_BYTES
                 for offset, value in self._store.read_snapshots(run[0], run[-1], much):
                     if offset in missing:
-                        self._ahead[offset] = decode_snapshot(value)
+                        self._ahead[offset] = self._decode(value)
 
     def _read_one(self, offset: int) -> Snapshot | None:
         for _, value in self._store.read_snapshots(offset, offset, False):
-            return decode_snapshot(value)
+            return self._decode(value)
         return None
+
+    def _decode(self, value: bytes) -> Snapshot:
+        return decode_snapshot(value, lambda offset: self._store.fetch(self._partition, offset))
 
     def read(self, agent_id: str, pointer: Pointer) -> Snapshot:
         """The snapshot that ``pointer`` means; :class:`InvalidState` if it is not there."""
@@ -71,7 +76,7 @@ class ChainReader:
         """The agent at the end of its chain. Raises one of ``PROOF_ERRORS``."""
         if chain.base is not None:
             return Agent(chain.base, new_document())
-        agent = start_agent(self.read(agent_id, chain.pointers[0]))
+        agent = start_agent(self.read(agent_id, chain.pointers[0]), self._resolve)
         for pointer in chain.pointers[1:]:
             extend_agent(agent, self.read(agent_id, pointer))
         if agent.head.hash != chain.hash:
@@ -97,12 +102,12 @@ class ChainReader:
         return agent
 
     def _provable(self, agent_id: str, chain: Chain) -> tuple[Agent, int | None]:
-        agent, start = new_agent(agent_id), None
+        agent, start = new_agent(agent_id, self._resolve), None
         for pointer in chain.pointers:
             try:
                 snapshot = self.read(agent_id, pointer)
                 if start is None:
-                    agent = start_agent(snapshot)
+                    agent = start_agent(snapshot, self._resolve)
                 else:
                     extend_agent(agent, snapshot)
             except PROOF_ERRORS:

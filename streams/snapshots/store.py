@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from headwater.config import Config
-from headwater.errors import Unavailable
+from headwater.errors import Fenced, Unavailable
 from headwater.kafka import clients
 from headwater.kafka.errors import is_retryable, mapped, to_headwater
 from headwater.kafka.reader import ReaderPool
@@ -25,13 +25,11 @@ from headwater.log.snapshots import OWNER_KEY, POSITION_KEY
 from headwater.sabotage import NO_INIT_TRANSACTIONS, active
 from headwater.wire import codec
 
-from .ledger import Position
+from .tracked import Position
 
 log = logging.getLogger("headwater.compactor")
 
 TRANSACTION_TIMEOUT_MS = 60_000
-# A change may fill a message of events; with a snapshot's own fields around it, it must still fit.
-MESSAGE_BYTES = 2_000_000
 _CONNECT_S = 0.05
 _ABORT_S = 0.2
 
@@ -73,11 +71,11 @@ class Store(Protocol):
     def settle(self) -> None:
         """Wait until everything so far is written."""
 
-    def drop_snapshot(self, key: str) -> None:
-        """Write a tombstone to snapshots."""
-
     def put_index(self, key: bytes, value: bytes) -> None:
         """Write to the index."""
+
+    def put_checkpoint(self, key: bytes, value: bytes) -> None:
+        """Write to checkpoints."""
 
     def put_dead_letter(self, value: bytes) -> None:
         """Write to dead-letters."""
@@ -89,6 +87,9 @@ class Store(Protocol):
         """Offsets and values of the snapshots from ``first`` to ``last`` that are there;
         ``much`` if it is worth while to read far ahead.
         """
+
+    def fetch(self, partition: int, offset: int) -> bytes | None:
+        """The value at a place of snapshots, in whichever partition; None where there is none."""
 
     def read_events(self, start: int | None, until: int) -> Iterator[list[Message]]:
         """The records of events from ``start`` (None: the earliest) to before ``until``."""
@@ -148,6 +149,7 @@ class KafkaStore:
         self._events = config.topic("events")
         self._snapshots = config.topic("snapshots")
         self._index = config.topic("index")
+        self._checkpoints = config.topic("checkpoints")
         self._dead_letters = config.topic("dead-letters")
         self._timeout_s = config.send_timeout.total_seconds()
         # Under an id of its own it would not abort a dead predecessor's transaction.
@@ -164,7 +166,6 @@ class KafkaStore:
             transaction_timeout_ms=max(TRANSACTION_TIMEOUT_MS, round(self._timeout_s * 1000)),
             # A transaction that begins right after another is told to try again: soon, then.
             retry_backoff_ms=2,
-            message_max_bytes=MESSAGE_BYTES,
         )
 
     @property
@@ -239,7 +240,7 @@ class KafkaStore:
     def settle(self) -> None:
         """Wait until everything so far is written."""
         with mapped(f"writing partition {self._partition}"):
-            left = self._producer.flush(self._timeout_s)
+            left = self._flush()
         if self._failed is not None:
             raise to_headwater(self._failed, f"writing partition {self._partition}")
         if left:
@@ -247,13 +248,23 @@ class KafkaStore:
                 f"partition {self._partition}: {left} records not written in {self._timeout_s:g} s"
             )
 
-    def drop_snapshot(self, key: str) -> None:
-        """Write a tombstone to snapshots."""
-        self._produce(self._snapshots, key.encode(), None)
+    def _flush(self) -> int:
+        try:
+            return int(self._producer.flush(self._timeout_s))
+        except Exception as error:
+            # A producer that finds itself shut out says so from within a callback, which comes
+            # through as the bare error, or as none that Python knows.
+            if not isinstance(error, KafkaError | SystemError):
+                raise
+            raise Fenced(f"partition {self._partition}: another writer took it over") from error
 
     def put_index(self, key: bytes, value: bytes) -> None:
         """Write to the index."""
         self._produce(self._index, key, value)
+
+    def put_checkpoint(self, key: bytes, value: bytes) -> None:
+        """Write to checkpoints."""
+        self._produce(self._checkpoints, key, value)
 
     def put_dead_letter(self, value: bytes) -> None:
         """Write to dead-letters."""
@@ -277,6 +288,12 @@ class KafkaStore:
                     value = message.value()
                     if value is not None:
                         yield message.offset() or 0, value
+
+    def fetch(self, partition: int, offset: int) -> bytes | None:
+        """The value at a place of snapshots, in whichever partition; None where there is none."""
+        with self._readers.points.lend() as reader:
+            message = reader.get(self._snapshots, partition, offset)
+        return None if message is None else message.value()
 
     def read_events(self, start: int | None, until: int) -> Iterator[list[Message]]:
         """The records of events from ``start`` (None: the earliest) to before ``until``."""

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import msgspec
 from confluent_kafka import Message
 
 from headwater.errors import HeadwaterError
 from headwater.log.chain import genesis_hash, next_hash, record_digest
 from headwater.log.fold import Agent, fold, new_agent
+from headwater.log.origin import Resolve, unresolved
 from headwater.log.records import Encoder, parse
+from headwater.log.resolve import Fetch, read_snapshot, resolver
 from headwater.log.snapshots import (
     POSITION_KEY,
     IndexEntry,
+    Pointer,
+    Snapshot,
     decode_entry,
-    decode_snapshot,
     prove_chain,
+    start_agent,
 )
 from headwater.state.model import state_hash
 from headwater.state.patch import APPEND, SET, encode_patch
-from streams.snapshots.ledger import Position
 from streams.snapshots.store import Holdings, decode_position
+from streams.snapshots.tracked import Position
 
 NONCE = b"0123456789abcdef"
 STARTS = [(SET, ["session_id"], "s-1"), (SET, ["status"], "busy")]
@@ -98,8 +103,9 @@ class MemoryStore:
     events_topic = "events"
 
     def __init__(self) -> None:
-        self.snapshots: dict[int, tuple[str, bytes | None]] = {}
+        self.snapshots: dict[int, tuple[str, bytes]] = {}
         self.index: dict[bytes, bytes] = {}
+        self.checkpoints: dict[bytes, bytes] = {}
         self.dead_letters: list[bytes] = []
         self.events: list[Message] = []
         self.fail_at: str | None = None
@@ -128,26 +134,23 @@ class MemoryStore:
         self._maybe_fail("begin")
         self._undone.clear()
 
-    def _put_snapshot(self, key: str, value: bytes | None) -> int:
-        offset, self._offset = self._offset, self._offset + 1
-        self._undone.append(lambda: self.snapshots.__setitem__(offset, (key, value)))
-        return offset
-
     def put_snapshot(self, key: str, value: bytes, written: Callable[[int], None]) -> None:
         """Write to snapshots."""
-        written(self._put_snapshot(key, value))
+        offset, self._offset = self._offset, self._offset + 1
+        self._undone.append(lambda: self.snapshots.__setitem__(offset, (key, value)))
+        written(offset)
 
     def settle(self) -> None:
         """Wait until everything so far is written."""
         self._maybe_fail("settle")
 
-    def drop_snapshot(self, key: str) -> None:
-        """Write a tombstone to snapshots."""
-        self._put_snapshot(key, None)
-
     def put_index(self, key: bytes, value: bytes) -> None:
         """Write to the index."""
         self._undone.append(lambda: self.index.__setitem__(key, value))
+
+    def put_checkpoint(self, key: bytes, value: bytes) -> None:
+        """Write to checkpoints."""
+        self._undone.append(lambda: self.checkpoints.__setitem__(key, value))
 
     def put_dead_letter(self, value: bytes) -> None:
         """Write to dead-letters."""
@@ -165,9 +168,12 @@ class MemoryStore:
         """Committed snapshots."""
         self.reads += 1
         for offset in range(first, last + 1):
-            value = self.snapshots.get(offset, ("", None))[1]
-            if value is not None:
-                yield offset, value
+            if offset in self.snapshots:
+                yield offset, self.snapshots[offset][1]
+
+    def fetch(self, partition: int, offset: int) -> bytes | None:
+        """The value at an offset; of the only partition."""
+        return self.snapshots.get(offset, ("", None))[1]
 
     def read_events(self, start: int | None, until: int) -> Iterator[list[Message]]:
         """The records of events."""
@@ -186,13 +192,10 @@ class MemoryStore:
         """The committed position."""
         return decode_position(self.index[POSITION_KEY])
 
-    def kept(self) -> dict[str, bytes]:
-        """Key and value of each snapshot that compaction would leave."""
-        latest = {key: value for _, (key, value) in sorted(self.snapshots.items())}
-        return {key: value for key, value in latest.items() if value is not None}
 
-
-def folded(events: Iterable[Message], until: int) -> dict[str, Agent]:
+def folded(
+    events: Iterable[Message], until: int, resolve: Resolve = unresolved
+) -> dict[str, Agent]:
     """Every agent straight from the log, up to before an offset."""
     agents: dict[str, Agent] = {}
     for message in events:
@@ -203,33 +206,58 @@ def folded(events: Iterable[Message], until: int) -> dict[str, Agent]:
         except HeadwaterError:
             continue
         if change.kind != "BARRIER":
-            agent = agents.get(change.agent_id) or new_agent(change.agent_id)
+            agent = agents.get(change.agent_id) or new_agent(change.agent_id, resolve)
             fold(agent, change)
             if agent.head.sequence:
                 agents[change.agent_id] = agent
     return agents
 
 
-def check_entry(entry: IndexEntry, truth: Agent, snapshots: Mapping[int, bytes]) -> None:
+def chain_at(
+    fetch: Fetch, partition: int, agent_id: str, pointers: Iterable[Pointer]
+) -> list[Snapshot]:
+    """The snapshots that pointers mean."""
+    return [read_snapshot(fetch, partition, agent_id, pointer) for pointer in pointers]
+
+
+def check_entry(entry: IndexEntry, truth: Agent, fetch: Fetch, partition: int = 0) -> None:
     """Holds what a reader proves from index and snapshots against the fold of the log."""
     assert entry.head == truth.head
     if not entry.snapshots:
         assert truth.document == new_agent("x").document
         return
-    proved = prove_chain([decode_snapshot(snapshots[p.offset]) for p in entry.snapshots], entry)
-    agent_id = truth.head.agent_id
+    agent_id, resolve = truth.head.agent_id, resolver(fetch)
+    proved = prove_chain(chain_at(fetch, partition, agent_id, entry.snapshots), entry, resolve)
     assert state_hash(agent_id, proved.document) == state_hash(agent_id, truth.document)
     assert proved.inapplicable == truth.inapplicable
 
 
-def check_store(store: MemoryStore, events: Iterable[Message]) -> None:
-    """Everything committed is what the log says up to the position, and nothing is left over."""
-    agents = folded(events, store.position().next_offset)
+def check_previous(entry: IndexEntry, fetch: Fetch, partition: int = 0) -> int:
+    """Walks back from chain to chain: each leads to the state with which the next one begins.
+    Returns how many there are.
+    """
+    agent_id, count, pointers = entry.head.agent_id, 0, entry.snapshots
+    resolve = resolver(fetch)
+    while pointers:
+        count += 1
+        (first,) = chain_at(fetch, partition, agent_id, pointers[:1])
+        pointers = first.previous
+        if pointers and pointers[-1].to_version == first.to_version:
+            last = msgspec.structs.replace(entry, snapshot_hash=first.to_hash)
+            ended = prove_chain(chain_at(fetch, partition, agent_id, pointers), last, resolve)
+            begun = start_agent(first, resolve)
+            assert state_hash(agent_id, ended.document) == state_hash(agent_id, begun.document)
+    return count
+
+
+def check_store(store: MemoryStore, events: Iterable[Message], *, previous: bool = True) -> None:
+    """Everything committed is what the log says up to the position, now and (``previous``) in
+    the chains before.
+    """
+    agents = folded(events, store.position().next_offset, resolver(store.fetch))
     entries = {k.decode(): decode_entry(v) for k, v in store.index.items() if k != POSITION_KEY}
     assert entries.keys() == agents.keys()
-    values = {offset: value for offset, (_, value) in store.snapshots.items() if value is not None}
-    listed: set[str] = set()
     for agent_id, entry in entries.items():
-        check_entry(entry, agents[agent_id], values)
-        listed.update(store.snapshots[p.offset][0] for p in entry.snapshots)
-    assert listed == store.kept().keys()
+        check_entry(entry, agents[agent_id], store.fetch)
+        if previous:
+            check_previous(entry, store.fetch)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from headwater.log.snapshots import decode_snapshot
+from headwater.log.sealing import decode_snapshot
 from streams.snapshots.cache import SnapshotCache
 from streams.snapshots.commit import Commit, Counts, Writing
 from streams.snapshots.ledger import Ledger

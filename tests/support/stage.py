@@ -20,7 +20,7 @@ from headwater.log.snapshots import IndexEntry, decode_entry
 from headwater.topics import connect_topics
 from streams.snapshots import Compactor
 from streams.snapshots.store import decode_position
-from tests.support.compaction import Author, check_entry, folded
+from tests.support.compaction import Author, check_entry, check_previous, folded
 from tests.support.processes import eventually
 
 PATIENCE_S = 60.0
@@ -90,15 +90,12 @@ class Stage:
                 step_s=0.1,
             )
 
-    def check(self, live: bool = False) -> None:
-        """Index, snapshots and position are the fold of the log up to the position.
-
-        While a compactor is at work (``live``), snapshots may be newer than the index read here.
-        """
+    def check(self) -> None:
+        """Index, snapshots and position are the fold of the log up to the position."""
         for p in range(self.partitions):
-            self._check(p, live)
+            self._check(p)
 
-    def _check(self, partition: int, live: bool) -> None:
+    def _check(self, partition: int) -> None:
         index = self.index(partition)
         position = index.get(b"!partition")
         until = decode_position(position).next_offset if position else 0
@@ -107,18 +104,15 @@ class Stage:
         truth = folded(own, until)
         entries = {k.decode(): decode_entry(v) for k, v in index.items() if k[:1] != b"!"}
         assert entries.keys() == truth.keys()
-        records = self.read("snapshots", partition)
-        values = {m.offset() or 0: m.value() or b"" for m in records}
-        keys = {m.offset() or 0: m.key() or b"" for m in records}
-        kept = {m.key(): m.offset() for m in records if m.value() is not None}
-        gone = {m.key() for m in records if m.value() is None}
-        # Nothing is ever written twice, and nothing is left that no entry lists.
-        assert len([m for m in records if m.value() is not None]) == len(kept)
-        listed: set[bytes] = set()
+        values = {m.offset(): m.value() for m in self.read("snapshots", partition)}
+
+        def fetch(other: int, offset: int) -> bytes | None:
+            assert other == partition
+            return values.get(offset)
+
         for name, entry in entries.items():
-            check_entry(entry, truth[name], values)
-            listed.update(keys[p.offset] for p in entry.snapshots)
-        assert live or listed == kept.keys() - gone
+            check_entry(entry, truth[name], fetch, partition)
+            check_previous(entry, fetch, partition)
 
     def close(self) -> None:
         """Give the connections back."""

@@ -9,7 +9,7 @@ from confluent_kafka import ConsumerGroupState, KafkaException, Message, TopicPa
 
 from headwater.kafka import clients
 from headwater.kafka.errors import is_retryable
-from headwater.log.snapshots import decode_snapshot
+from headwater.log.sealing import decode_snapshot
 from tests.support.fleet import Fleet
 from tests.support.flood import Flood
 from tests.support.processes import Program, eventually

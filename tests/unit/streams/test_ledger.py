@@ -10,7 +10,8 @@ from headwater.log.chain import partition_of
 from headwater.log.fold import genesis
 from headwater.log.snapshots import IndexEntry, encode_entry
 from headwater.wire import MARKER
-from streams.snapshots.ledger import Ledger, Position
+from streams.snapshots.ledger import Ledger
+from streams.snapshots.tracked import Position
 from tests.support.compaction import STARTS, Author, messages
 
 
