@@ -41,6 +41,8 @@ POINT_READS = {
     "queued.min.messages": 1,
     "fetch.message.max.bytes": 2048,
 }
+# A few records that lie near each other: many come with one fetch, and little that nobody wants.
+NEAR_READS = POINT_READS | {"fetch.message.max.bytes": 256 << 10}
 # Long reads: everything that the broker has, in large pieces.
 SCANS = {
     "fetch.min.bytes": 1,
@@ -52,6 +54,9 @@ SCANS = {
     "queued.max.messages.kbytes": 32 * 1024,
     "fetch.message.max.bytes": 4 << 20,
 }
+# The end of a partition shows once a fetch comes back empty, so somebody who waits for it waits for
+# that; one who follows a partition for long would keep the brokers busy so.
+SCANS_TO_THE_END = SCANS | {"fetch.wait.max.ms": 1}
 
 # Waiting for the next record of one partition, with little kept in memory meanwhile.
 FOLLOWING = {

@@ -9,6 +9,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from headwater.errors import (
     ConfigError,
+    CorruptData,
     Fenced,
     HeadwaterError,
     RetryableError,
@@ -52,6 +53,8 @@ _SETTINGS = frozenset(
         KafkaError.INVALID_PARTITIONS,
     }
 )
+# The bytes of a record are not those that its checksum was made of.
+_CORRUPT = frozenset({KafkaError._BAD_MSG, KafkaError.INVALID_MSG})
 _UNAVAILABLE = frozenset(
     {
         KafkaError._ALL_BROKERS_DOWN,
@@ -108,6 +111,8 @@ def to_headwater(error: KafkaError, doing: str) -> HeadwaterError:
         return TopicMismatch(f"{text}; run `headwater doctor`")
     if code in _SETTINGS:
         return ConfigError(f"{text}; check the broker's address, credentials and access rights")
+    if code in _CORRUPT:
+        return CorruptData(f"{text}; the log itself is damaged there", "crc")
     if code in _UNAVAILABLE or error.retriable():
         return Unavailable(f"{text}; the call can be made again")
     return TerminalError(text)

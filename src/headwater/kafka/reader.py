@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import queue
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -22,6 +22,8 @@ _BATCH = 2000
 _POLL_S = 0.25
 _ASK_S = 0.5
 _AGAIN_S = 0.02
+# Between an agent's records of two transactions lie their markers, and a record of others.
+_NEAR = 4
 # For so long after a topic was made there are brokers that have not heard of it.
 _NEW_TOPIC_S = 5.0
 
@@ -81,12 +83,41 @@ class Reader:
                 raise Unavailable(f"{where}: no answer in {self._timeout_s:g} s; try again")
 
     def get(self, topic: str, partition: int, offset: int) -> Message | None:
-        """The record at ``offset``, or None where there is none (compacted, or past the end)."""
-        for batch in self.scan(topic, partition, offset, offset + 1):
-            for message in batch:
-                if message.offset() == offset:
-                    return message
+        """The record at ``offset``, or None where there is none (compacted, deleted, or past the
+        end).
+        """
+        try:
+            for batch in self.scan(topic, partition, offset, offset + 1):
+                for message in batch:
+                    if message.offset() == offset:
+                        return message
+        except Unprovable as error:
+            log.debug("no such record: %s", error)
         return None
+
+    def first_after(self, topic: str, partition: int, time_ms: int) -> int | None:
+        """Offset of the earliest record with a timestamp after ``time_ms`` (ms since 1970), or
+        None if there is none.
+        """
+        asked = TopicPartition(topic, partition, time_ms + 1)
+        with mapped(f"looking for a time in {topic}[{partition}]"):
+            (found,) = self._consumer.offsets_for_times([asked], timeout=self._timeout_s)
+        return found.offset if found.offset >= 0 else None
+
+    def get_many(self, topic: str, partition: int, offsets: Iterable[int]) -> dict[int, bytes]:
+        """The values of the records at ``offsets``, those left out where there is none.
+
+        Records that lie side by side are read in one go: each beginning costs a millisecond.
+        """
+        found: dict[int, bytes] = {}
+        for run in _runs(offsets):
+            wanted = frozenset(run)
+            for batch in self.scan(topic, partition, run[0], run[-1] + 1):
+                for message in batch:
+                    offset = message.offset() or 0
+                    if offset in wanted:
+                        found[offset] = message.value() or b""
+        return found
 
     def range(self, topic: str, partition: int) -> tuple[int, int]:
         """The earliest offset and the last stable one, as the partition's leader tells them."""
@@ -156,6 +187,18 @@ class Reader:
             )
         if not is_retryable(error):
             raise to_headwater(error, where)
+
+
+def _runs(offsets: Iterable[int]) -> Iterator[list[int]]:
+    """Offsets in order, in runs within which the gaps are small."""
+    run: list[int] = []
+    for offset in sorted(set(offsets)):
+        if run and offset - run[-1] > _NEAR:
+            yield run
+            run = []
+        run.append(offset)
+    if run:
+        yield run
 
 
 class ReaderPool:

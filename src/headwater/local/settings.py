@@ -39,6 +39,10 @@ _LEAN = {
     "controller.quorum.append.linger.ms": "1",
 }
 
+#: What is deleted or superseded goes soon: by default the cleaner looks every 15 s, and deleted
+#: segments stay for a minute.
+_TIDY = {"log.cleaner.backoff.ms": "500", "log.segment.delete.delay.ms": "5000"}
+
 #: Members may leave and fail quickly, whichever group protocol they use.
 _GROUPS = {
     "group.initial.rebalance.delay.ms": "0",
@@ -98,6 +102,7 @@ def server_properties(
         "share.coordinator.state.topic.replication.factor": replicas,
         "share.coordinator.state.topic.min.isr": in_sync,
         **_LEAN,
+        **_TIDY,
         **_GROUPS,
         **(_FAST_FAILOVER if count >= 3 else _ONE),
         **overrides,

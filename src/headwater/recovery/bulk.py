@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from confluent_kafka import Message
 
-from headwater.errors import AgentNotFound, HeadwaterError, UndecodableRecord
+from headwater.errors import AgentNotFound, HeadwaterError, UndecodableRecord, Unprovable
 from headwater.kafka.reader import Reader
 from headwater.log.chain import partition_of
 from headwater.log.fold import Admission, Agent, Head, admit, advance, fold, genesis, new_agent
 from headwater.log.records import parse
+from headwater.log.sealing import decode_snapshot
 from headwater.log.snapshots import (
     PROOF_ERRORS,
     IndexEntry,
     Snapshot,
     check_pointer,
-    decode_snapshot,
+    check_time,
     prove_chain,
 )
 from headwater.recovery.ahead import ahead
 from headwater.recovery.index import IndexPartition
 from headwater.recovery.model import Failed, Recovered
-from headwater.recovery.recover import Recovery
+from headwater.recovery.recover import Recovery, now_ms
+from headwater.state.model import new_document
 
 # A scan reads what lies between the wanted records, too; below this share of wanted ones,
 # reading each at its offset is cheaper.
@@ -135,7 +138,7 @@ def _recover(recovery: Recovery, found: _Read, *, asked_for: bool) -> Iterator[R
     started = time.perf_counter()
     agent_id = found.key.decode(errors="replace")
     try:
-        agent = _fold(found, agent_id)
+        agent, warning = _fold(recovery, found, agent_id)
     except PROOF_ERRORS:
         # The careful way: a newer index entry, or an older proof, with its warnings.
         yield _one(recovery, agent_id)
@@ -158,24 +161,28 @@ def _recover(recovery: Recovery, found: _Read, *, asked_for: bool) -> Iterator[R
         snapshots=len(values),
         tail_records=len(tail),
         seconds=time.perf_counter() - started,
+        warnings=(warning,) if warning else (),
     )
 
 
-def _fold(found: _Read, agent_id: str) -> Agent:
-    entry = found.entry
+def _fold(recovery: Recovery, found: _Read, agent_id: str) -> tuple[Agent, str | None]:
+    """The agent, and what to warn of."""
+    entry, resolve, warning = found.entry, recovery.resolve, None
     if entry is None:
-        agent = new_agent(agent_id)
+        agent = new_agent(agent_id, resolve)
     elif entry.snapshots:
-        agent = prove_chain(decode_chain(entry, found.values), entry)
+        chain = decode_chain(recovery, found.partition, entry, found.values)
+        agent = prove_chain(chain, entry, resolve)
+        warning = check_time(chain[-1], now_ms())
     else:
-        agent = Agent(entry.head, new_agent(agent_id).document)
+        agent = Agent(entry.head, new_document(), 0, resolve)
     for message in found.tail:
         try:
             change = parse(message.key(), message.value())
         except UndecodableRecord:
             continue  # the compactor sets it aside
         fold(agent, change)
-    return agent
+    return agent, warning
 
 
 def _one(recovery: Recovery, agent_id: str) -> Recovered | Failed:
@@ -213,9 +220,11 @@ def _tails(
     return tails, end
 
 
-def decode_chain(entry: IndexEntry, values: list[bytes]) -> list[Snapshot]:
+def decode_chain(
+    recovery: Recovery, partition: int, entry: IndexEntry, values: list[bytes]
+) -> list[Snapshot]:
     """The snapshots of a chain, each held against its pointer."""
-    chain = [decode_snapshot(value) for value in values]
+    chain = [decode_snapshot(v, lambda at: recovery.fetch(partition, at)) for v in values]
     for snapshot, pointer in zip(chain, entry.snapshots, strict=False):
         check_pointer(snapshot, entry.head.agent_id, pointer)
     return chain
@@ -245,16 +254,17 @@ def read_chains(
 def _read(
     scans: Reader, points: Reader, topic: str, partition: int, offsets: list[int]
 ) -> Iterator[tuple[int, bytes]]:
-    span = offsets[-1] - offsets[0] + 1
-    if len(offsets) < _DENSE * span:
-        for offset in offsets:
-            message = points.get(topic, partition, offset)
-            if message is not None:
-                yield offset, message.value() or b""
-        return
-    needed = set(offsets)
-    for batch in scans.scan(topic, partition, offsets[0], offsets[-1] + 1):
-        for message in batch:
-            offset = message.offset() or 0
-            if offset in needed:
-                yield offset, message.value() or b""
+    left = set(offsets)
+    if len(offsets) >= _DENSE * (offsets[-1] - offsets[0] + 1):
+        with suppress(Unprovable):  # the log does not hold some of them
+            for batch in scans.scan(topic, partition, offsets[0], offsets[-1] + 1):
+                for message in batch:
+                    offset = message.offset() or 0
+                    if offset in left:
+                        left.discard(offset)
+                        yield offset, message.value() or b""
+            return
+    for offset in sorted(left):
+        found = points.get(topic, partition, offset)
+        if found is not None:
+            yield offset, found.value() or b""

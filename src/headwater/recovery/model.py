@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from headwater.errors import HeadwaterError
 from headwater.log.fold import Agent, Head
+from headwater.recovery.layers import Attempt
 from headwater.state.model import AgentState, state_hash
 
 
@@ -17,7 +18,8 @@ class Recovered:
     it is in the state, and a record written since may not be. ``records`` and ``size_bytes``
     count what was read of snapshots and tail (index entries are not counted), ``tail_records``
     those of the agent's own that came after its snapshots. ``warnings`` says which snapshots
-    failed their check and were passed over.
+    failed their check and were passed over. ``upgraded_from`` is the version that the state has in
+    the log, where ``migrations`` made a newer one of it.
     """
 
     agent: Agent = field(repr=False)
@@ -29,6 +31,8 @@ class Recovered:
     tail_records: int
     seconds: float
     warnings: tuple[str, ...] = ()
+    tried: tuple[Attempt, ...] = ()
+    upgraded_from: int | None = None
 
     @property
     def head(self) -> Head:

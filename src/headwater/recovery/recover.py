@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
-import msgspec
 from confluent_kafka import Message
 
 from headwater.config import Config
@@ -21,22 +21,29 @@ from headwater.errors import (
 from headwater.kafka import clients
 from headwater.kafka.reader import ReaderPool
 from headwater.log.chain import partition_of
-from headwater.log.fold import Agent, fold, new_agent
+from headwater.log.fold import Admission, Agent, fold, new_agent
+from headwater.log.origin import read_origin
 from headwater.log.records import parse
+from headwater.log.resolve import resolver
+from headwater.log.sealing import decode_snapshot
 from headwater.log.snapshots import (
     PROOF_ERRORS,
     IndexEntry,
     Snapshot,
     check_pointer,
-    decode_snapshot,
-    extend_agent,
+    check_time,
     prove_chain,
-    start_agent,
 )
 from headwater.recovery.index import IndexFollower, IndexPartition, read_index
+from headwater.recovery.layers import Attempt, Source
 from headwater.recovery.model import Recovered
+from headwater.recovery.remember import Remembered
+from headwater.recovery.search import Rebuild, find_proof
+from headwater.state.model import Document, new_document
 
 log = logging.getLogger("headwater.recovery")
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -49,6 +56,7 @@ class Reads:
     snapshots: int = 0
     tail_records: int = 0
     warnings: list[str] = field(default_factory=list)
+    tried: list[Attempt] = field(default_factory=list)
 
     def count(self, message: Message) -> bytes:
         """Count a record and return its value."""
@@ -59,13 +67,26 @@ class Reads:
 
 
 class Recovery:
-    """Reads agents back from one cluster. Safe for use by several threads at once."""
+    """Reads agents back from one cluster. Safe for use by several threads at once.
+
+    ``sources`` are asked, in their order, where the cluster itself proves no state; ``rebuild``
+    derives a state from what it depends on, where that was declared.
+    """
 
     def __init__(self, config: Config, partitions: int, follow_index: bool = False) -> None:
+        # It is about snapshots, as this is, and knows the layers.
+        from headwater.backup.source import sources_of
+
         self.config = config
         self.partitions = partitions
+        self.sources: list[Source] = list(sources_of(config))
+        self.rebuild: Rebuild = _nothing_declared
         self.points = ReaderPool(config, clients.POINT_READS)
-        self.scans = ReaderPool(config, clients.SCANS)
+        self.near = ReaderPool(config, clients.NEAR_READS)
+        self.scans = ReaderPool(config, clients.SCANS_TO_THE_END)
+        size_bytes = config.snapshot_cache_bytes
+        self.remembered = Remembered(size_bytes) if size_bytes else None
+        self.resolve = resolver(self.fetch)
         self._threads = ThreadPoolExecutor(8, thread_name_prefix="headwater-recovery")
         self._follower = IndexFollower(config, partitions) if follow_index else None
 
@@ -75,7 +96,25 @@ class Recovery:
         if self._follower is not None:
             self._follower.close()
         self.points.close()
+        self.near.close()
         self.scans.close()
+        for source in self.sources:
+            source.close()
+
+    def submit(self, work: Callable[..., T], *args: Any) -> Future[T]:
+        """Have something that reads done on another thread; it must wait for no other."""
+        return self._threads.submit(work, *args)
+
+    def fetch_many(self, partition: int, offsets: Iterable[int]) -> dict[int, bytes]:
+        """The values at places of snapshots; those left out where there is none."""
+        with self.near.lend() as reader:
+            return reader.get_many(self.config.topic("snapshots"), partition, offsets)
+
+    def fetch(self, partition: int, offset: int) -> bytes | None:
+        """The value at a place of snapshots; None where there is none."""
+        with self.points.lend() as reader:
+            message = reader.get(self.config.topic("snapshots"), partition, offset)
+        return None if message is None else message.value()
 
     def recover(self, agent_id: str, *, until: int | None = None) -> Recovered:
         """The agent as of the end of its events partition, or of the record before offset
@@ -95,7 +134,7 @@ class Recovery:
         """
         reads = Reads()
         key, partition = agent_id.encode(), self.partition_of(agent_id)
-        entry, start = self._lookup(partition, key)
+        entry, start = self.lookup(partition, key)
         tail = self._threads.submit(self._tail, reads, key, partition, start, until)
         try:
             agent = self._from_snapshots(reads, partition, agent_id, entry)
@@ -105,7 +144,16 @@ class Recovery:
             reads.warnings.append(str(error))
             tail.result()
             tail = self._threads.submit(self._tail, reads, key, partition, newer, until)
-            agent = self._next_proof(reads, partition, agent_id, entry)
+            try:
+                agent = self._next_proof(reads, partition, agent_id, entry)
+            except Unprovable:
+                assert entry is not None
+                messages, end = tail.result()
+                agent = Agent(entry.head, new_document(), 0, self.resolve)
+                if not self._fold_tail(reads, agent, messages):
+                    raise
+                reads.warnings.append("its events put another state in place of the unproved one")
+                return self._done(reads, agent, partition, end)
         messages, end = tail.result()
         self._fold_tail(reads, agent, messages)
         return self._done(reads, agent, partition, end)
@@ -121,7 +169,10 @@ class Recovery:
         """
         reads = Reads()
         key, partition = recovered.agent_id.encode(), recovered.partition
-        messages, end = self._tail(reads, key, partition, recovered.next_offset, until)
+        try:
+            messages, end = self._tail(reads, key, partition, recovered.next_offset, until)
+        except Unprovable:  # what comes next was deleted meanwhile: snapshots hold it
+            return self.look(recovered.agent_id, until=until)
         self._fold_tail(reads, recovered.agent, messages)
         return self._done(reads, recovered.agent, partition, end)
 
@@ -144,9 +195,11 @@ class Recovery:
             tail_records=reads.tail_records,
             seconds=time.perf_counter() - reads.started,
             warnings=tuple(reads.warnings),
+            tried=tuple(reads.tried),
         )
 
-    def _lookup(self, partition: int, key: bytes) -> tuple[IndexEntry | None, int]:
+    def lookup(self, partition: int, key: bytes) -> tuple[IndexEntry | None, int]:
+        """An agent's newest index entry, and where the tail of its events partition begins."""
         if self._follower is not None:
             return self._follower.lookup(partition, key)
         return self._reread(partition, key)
@@ -171,23 +224,29 @@ class Recovery:
         return own, end
 
     @staticmethod
-    def _fold_tail(reads: Reads, agent: Agent, messages: Sequence[Message]) -> None:
+    def _fold_tail(reads: Reads, agent: Agent, messages: Sequence[Message]) -> bool:
+        """Whether some record among them put a state in place that depends on none before it."""
         reads.tail_records += len(messages)
+        anew = False
         for message in messages:
             try:
-                fold(agent, parse(message.key(), message.value()))
+                change = parse(message.key(), message.value())
+                if fold(agent, change) is Admission.ADMITTED:
+                    origin = read_origin(change.kind, change.patch)
+                    anew |= change.kind == "DELETE" or origin is not None
             except UndecodableRecord as error:
                 # The compactor sets such a record aside, too.
                 log.debug("passed over at offset %s: %s", message.offset(), error)
+        return anew
 
     def _from_snapshots(
         self, reads: Reads, partition: int, agent_id: str, entry: IndexEntry | None
     ) -> Agent:
         if entry is None:
-            return new_agent(agent_id)
+            return new_agent(agent_id, self.resolve)
         if not entry.snapshots:
-            return Agent(entry.head, new_agent(agent_id).document)
-        return prove_chain(self._chain(reads, partition, entry), entry)
+            return Agent(entry.head, new_document(), 0, self.resolve)
+        return prove_chain(self._chain(reads, partition, entry), entry, self.resolve)
 
     def _chain(self, reads: Reads, partition: int, entry: IndexEntry) -> list[Snapshot]:
         chain = []
@@ -196,68 +255,40 @@ class Recovery:
                 message = reader.get(self.config.topic("snapshots"), partition, pointer.offset)
                 if message is None:
                     raise InvalidState(f"no snapshot at offset {pointer.offset}", "pointer")
-                snapshot = decode_snapshot(reads.count(message))
+                snapshot = self._decode(reads.count(message), partition)
                 check_pointer(snapshot, entry.head.agent_id, pointer)
                 chain.append(snapshot)
         reads.snapshots += len(chain)
+        reads.warnings += filter(None, [check_time(chain[-1], now_ms())])
         return chain
+
+    def _decode(self, value: bytes, partition: int) -> Snapshot:
+        return decode_snapshot(value, lambda offset: self.fetch(partition, offset))
 
     def _next_proof(
         self, reads: Reads, partition: int, agent_id: str, entry: IndexEntry | None
     ) -> Agent:
-        """The newest provable state at the indexed head: the chain as indexed now, the part of
-        it that holds and then events, or events alone.
+        """The state at the indexed head: from the chain as indexed now, or from the first of the
+        other layers that proves it.
         """
         try:
             return self._from_snapshots(reads, partition, agent_id, entry)
         except PROOF_ERRORS as error:
             reads.warnings.append(str(error))
         assert entry is not None
-        agent, start = self._sound_part(reads, partition, entry)
-        return self._replay(reads, partition, agent, start, entry)
+        agent, tried = find_proof(self, partition, entry, self.sources)
+        reads.tried += tried
+        reads.warnings.append(f"state taken from {tried[-1].layer}")
+        return agent
 
-    def _sound_part(
-        self, reads: Reads, partition: int, entry: IndexEntry
-    ) -> tuple[Agent, int | None]:
-        agent: Agent | None = None
-        start: int | None = None
-        for pointer in entry.snapshots:
-            single = msgspec.structs.replace(entry, snapshots=(pointer,))
-            try:
-                (snapshot,) = self._chain(reads, partition, single)
-                if agent is None:
-                    agent = start_agent(snapshot)
-                else:
-                    extend_agent(agent, snapshot)
-            except PROOF_ERRORS:
-                break
-            start = snapshot.events_offset
-        return agent or new_agent(entry.head.agent_id), start
 
-    def _replay(
-        self, reads: Reads, partition: int, agent: Agent, start: int | None, entry: IndexEntry
-    ) -> Agent:
-        """Fold events onto ``agent`` until it is at the indexed head."""
-        key, target = agent.head.agent_id.encode(), entry.head
-        source = "the first event" if start is None else f"offset {start}"
-        with self.scans.lend() as reader:
-            for batch in reader.scan(self.config.topic("events"), partition, start):
-                reads.records += len(batch)
-                for message in batch:
-                    if agent.head.hash == target.hash:
-                        break
-                    if message.key() == key:
-                        reads.size_bytes += len(message.value() or b"")
-                        self._fold_tail(reads, agent, [message])
-        if agent.head.hash != target.hash:
-            reads.warnings.append(f"replaying from {source} does not lead to the indexed head")
-            raise Unprovable(
-                f"agent {target.agent_id!r}: neither its snapshots nor its events prove version "
-                f"{target.version}: " + "; ".join(reads.warnings),
-                reads.warnings,
-            )
-        reads.warnings.append(f"replayed events from {source} instead")
-        return Agent(target, agent.document, agent.inapplicable)
+def _nothing_declared(agent_id: str) -> Document | None:
+    return None
+
+
+def now_ms() -> int:
+    """Milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
 
 
 def _after(message: Message) -> int:

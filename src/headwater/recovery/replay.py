@@ -7,10 +7,13 @@ from dataclasses import dataclass
 
 from confluent_kafka import Message
 
-from headwater.errors import UndecodableRecord, Unprovable
+from headwater.errors import UndecodableRecord
 from headwater.log.fold import Admission, Agent, fold, new_agent
+from headwater.log.notes import Forget, read_note
+from headwater.log.origin import read_origin
 from headwater.log.records import StateChange, parse
-from headwater.log.snapshots import IndexEntry, check_pointer, decode_snapshot, start_agent
+from headwater.log.resolve import read_snapshot
+from headwater.log.snapshots import IndexEntry, extend_agent, start_agent
 from headwater.recovery.recover import Recovery
 from headwater.state.describe import describe
 from headwater.state.patch import decode_patch
@@ -73,20 +76,27 @@ def start_of(
     first: int,
     entry: IndexEntry | None = None,
 ) -> Start:
-    """Where to start a replay in a partition whose oldest record is at offset ``first``."""
+    """Where to start a replay in a partition whose oldest record is at offset ``first``: at the
+    first of the agent's snapshots behind which every event is still there.
+    """
     if first == 0:
-        return Start(new_agent(agent_id))
+        return Start(new_agent(agent_id, recovery.resolve))
     entry = entry or recovery.index(partition).entry(agent_id.encode())
     if entry is None or not entry.snapshots:
-        return Start(new_agent(agent_id))
-    pointer = entry.snapshots[0]
-    with recovery.points.lend() as reader:
-        message = reader.get(recovery.config.topic("snapshots"), partition, pointer.offset)
-    if message is None:
-        raise Unprovable(f"agent {agent_id!r}: no snapshot at offset {pointer.offset}")
-    full = decode_snapshot(message.value() or b"")
-    check_pointer(full, agent_id, pointer)
-    return Start(start_agent(full), full.events_offset)
+        return Start(new_agent(agent_id, recovery.resolve))
+    agent: Agent | None = None
+    behind = 0
+    for pointer in entry.snapshots:
+        snapshot = read_snapshot(recovery.fetch, partition, agent_id, pointer)
+        if agent is None:
+            agent = start_agent(snapshot, recovery.resolve)
+        else:
+            extend_agent(agent, snapshot)
+        behind = snapshot.events_offset
+        if behind >= first:
+            break
+    assert agent is not None
+    return Start(agent, behind)
 
 
 def _entry(start: Start, message: Message) -> Entry:
@@ -120,6 +130,17 @@ def take(agent: Agent, change: StateChange) -> str:
 
 
 def _description(change: StateChange) -> str:
+    origin = read_origin(change.kind, change.patch)
+    if origin is not None:
+        return f"takes on the state of {origin.agent!r} at version {origin.version}"
+    try:
+        note = read_note(change)
+    except UndecodableRecord as error:
+        return str(error)
+    if isinstance(note, Forget):
+        return f"gives up checkpoint {note.forget!r} {note.reason}".rstrip()
+    if note is not None:
+        return f"keeps {note.type} checkpoint {note.id!r} {note.label}".rstrip()
     if change.kind not in ("CHANGE", "RESTORE"):
         return _WORDS.get(change.kind, "")
     try:

@@ -195,9 +195,9 @@ class _Partition:
         chained = {key: entry for key, entry in self._entries.items() if entry.snapshots}
         for key, values, entry in read_chains(self._recovery, self._number, chained):
             try:
-                chain = decode_chain(entry, values)
+                chain = decode_chain(self._recovery, self._number, entry, values)
                 self._milestones[key] = [_milestone(snapshot) for snapshot in chain]
-                prove_chain(chain, entry)
+                prove_chain(chain, entry, self._recovery.resolve)
             except PROOF_ERRORS as error:
                 self._problems.setdefault(key, []).append(str(error))
         for key, entry in self._entries.items():
@@ -236,7 +236,11 @@ class _Partition:
         try:
             start = start_of(self._recovery, self._number, agent_id, first=self._first, entry=entry)
         except HeadwaterError as error:
-            return _Replay(Start(new_agent(agent_id)), broken=True, problems=[str(error)])
+            return _Replay(
+                Start(new_agent(agent_id, self._recovery.resolve)),
+                broken=True,
+                problems=[str(error)],
+            )
         replay = _Replay(
             start,
             from_version=start.agent.head.version,
