@@ -18,31 +18,49 @@ from headwater.agent.parts import Parts
 from headwater.agent.publisher import Publisher
 from headwater.agent.session import Session
 from headwater.agent.unclaimed import UnclaimedSession
+from headwater.agent.upgrade import upgrade as upgrade_session
 from headwater.agent.watch import watch
 from headwater.config import Config
 from headwater.errors import ForkedProcess, HeadwaterError, SessionClosed
+from headwater.keeping import Keeping
 from headwater.log.records import check_agent_id
+from headwater.mending import Mending
+from headwater.migrations import Migrations
 from headwater.recovery import Failed, Recovered, Recovery
 from headwater.recovery.bulk import agent_ids, recover_many
+from headwater.recovery.calibrate import Predictor
+from headwater.recovery.derive import Derivations
+from headwater.recovery.predict import FleetPrediction, Prediction
 from headwater.topics import connect_topics
+from headwater.travelling import Travelling
 
 log = logging.getLogger("headwater.client")
 
 _CLAIM_TIMEOUT = timedelta(seconds=30)
 
 
-class Client:
+class Client(Keeping, Mending, Travelling):
     """One process's connection: made by :func:`headwater.connect`, safe for several threads.
 
     Holds one producer for all agents; heartbeats begin with the first claim.
     """
 
-    def __init__(self, config: Config, *, follow_index: bool = False) -> None:
+    def __init__(
+        self,
+        config: Config,
+        *,
+        follow_index: bool = False,
+        migrations: Migrations | None = None,
+    ) -> None:
         self.config = config
+        self._migrations = migrations
         self.partitions = connect_topics(config)
         self._lease = Lease(config)
         self._publisher = Publisher(config)
         self._recovery = Recovery(config, self.partitions, follow_index)
+        self._recovery.rebuild = self._rebuild
+        self._derivations = Derivations()
+        self._predictor = Predictor(self._recovery)
         live: set[bytes] = set()
         self._parts = Parts(
             config=config,
@@ -51,6 +69,7 @@ class Client:
             publisher=self._publisher,
             claimer=Claimer(self._recovery, self._lease, live),
             live_nonces=live,
+            state_version=migrations.current if migrations is not None else None,
         )
         self._sessions: weakref.WeakSet[Session | UnclaimedSession] = weakref.WeakSet()
         self._blocked: HeadwaterError | None = None
@@ -72,6 +91,23 @@ class Client:
         timeout: timedelta = _CLAIM_TIMEOUT,
     ) -> Session | UnclaimedSession:
         """:meth:`agent` without the block: end it with ``release()``."""
+        opened = self._open(agent_id, session, request, claim, timeout)
+        if self._migrations is not None:
+            try:
+                upgrade_session(opened, self._migrations)
+            except BaseException:
+                self._give_up(opened)
+                raise
+        return opened
+
+    def _open(
+        self,
+        agent_id: str,
+        session: str | None,
+        request: str | None,
+        claim: ClaimPolicy | None,
+        timeout: timedelta,
+    ) -> Session | UnclaimedSession:
         self._check()
         check_agent_id(agent_id)
         who = Claimant(
@@ -125,37 +161,75 @@ class Client:
         try:
             yield opened
         except BaseException:
-            try:
-                opened.release()
-            except HeadwaterError as error:
-                # The block's own exception is the one to tell.
-                log.warning("agent %s was not given up: %s", agent_id, error)
+            self._give_up(opened)
             raise
         opened.release()
 
-    def get(self, agent_id: str) -> Recovered:
+    @staticmethod
+    def _give_up(opened: Session | UnclaimedSession) -> None:
+        try:
+            opened.release()
+        except HeadwaterError as error:
+            # What ended the session is what to tell.
+            log.warning("agent %s was not given up: %s", opened.agent_id, error)
+
+    def _own(self, agent_id: str, session: str | None, timeout: timedelta | None) -> Session:
+        """Own an agent, its state as it is; with ``timeout`` None, only where nobody does."""
+        claim: ClaimPolicy = "refuse" if timeout is None else "wait"
+        opened = self._open(agent_id, session, None, claim, timeout or _CLAIM_TIMEOUT)
+        assert isinstance(opened, Session)
+        return opened
+
+    def get(self, agent_id: str, *, upgrade: bool = True) -> Recovered:
         """The agent as of the end of the log, without claiming it; it may change meanwhile.
 
-        Raises :class:`AgentNotFound`, and :class:`Unprovable` where the log proves no state.
+        ``upgrade`` as in :meth:`recover`. Raises :class:`AgentNotFound`, and :class:`Unprovable`
+        where the log proves no state.
         """
-        return self.recover(agent_id)
+        return self.recover(agent_id, upgrade=upgrade)
 
-    def recover(self, agent_id: str) -> Recovered:
+    def recover(self, agent_id: str, *, upgrade: bool = True) -> Recovered:
         """Read the agent back from index, snapshots and tail, proving each; see
         :class:`Recovered` for what it says about that.
+
+        A state of an older version is upgraded in memory, nothing is published; without
+        ``upgrade`` it is as the log has it. Raises :class:`StateTooNew` and
+        :class:`UpgradeFailed`.
         """
         self._check()
-        return self._recovery.recover(check_agent_id(agent_id))
+        recovered = self._recovery.recover(check_agent_id(agent_id))
+        return self._upgraded(recovered) if upgrade else recovered
+
+    def _upgraded(self, recovered: Recovered) -> Recovered:
+        return recovered if self._migrations is None else self._migrations.upgraded(recovered)
 
     def recover_many(self, agent_ids: Iterable[str] | None = None) -> Iterator[Recovered | Failed]:
-        """Recover each of ``agent_ids`` (None: every agent), in the log's order."""
+        """Recover each of ``agent_ids`` (None: every agent), in the log's order; states upgraded
+        as in :meth:`recover`.
+        """
         self._check()
-        return recover_many(self._recovery, agent_ids)
+        found = recover_many(self._recovery, agent_ids)
+        migrations = self._migrations
+        return found if migrations is None else (migrations.upgraded_or_failed(f) for f in found)
 
     def agents(self) -> Iterator[str]:
         """The ids of all agents, partition by partition."""
         self._check()
         return agent_ids(self._recovery)
+
+    def predict(self, agent_id: str) -> Prediction:
+        """What recovering the agent now would read, and the time that this predicts.
+
+        The first prediction of a connection recovers some agents, for about a second, to measure
+        its rates. Raises :class:`AgentNotFound`.
+        """
+        self._check()
+        return self._predictor.predict(check_agent_id(agent_id))
+
+    def predict_fleet(self) -> FleetPrediction:
+        """The prediction for each agent in the index, and for recovering all of them at once."""
+        self._check()
+        return self._predictor.fleet()
 
     def watch(self, agent_id: str, *, timeout: timedelta | None = None) -> Iterator[Recovered]:
         """The agent now, and again after each change, until it is deleted; without claiming it.
@@ -163,14 +237,13 @@ class Client:
         With ``timeout`` it ends once nothing has changed for so long.
         """
         self._check()
-        return watch(self._recovery, check_agent_id(agent_id), timeout)
+        seen = watch(self._recovery, check_agent_id(agent_id), timeout)
+        return (self._upgraded(recovered) for recovered in seen)
 
     def delete(self, agent_id: str, *, timeout: timedelta = _CLAIM_TIMEOUT) -> None:
         """End an agent's life: claims it, waiting as :meth:`agent` does, and deletes it."""
-        self.recover(agent_id)
-        opened = self.open(agent_id, timeout=timeout)
-        assert isinstance(opened, Session)
-        opened.delete()
+        self.recover(agent_id, upgrade=False)
+        self._own(agent_id, None, timeout).delete()
 
     def close(self) -> None:
         """Wait for what is in flight, and give everything back. Agents still open are not given

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import tomllib
 from collections.abc import Mapping
@@ -17,6 +18,8 @@ _ENV = "HEADWATER_"
 _KAFKA_ENV = "HEADWATER_KAFKA_"
 # Secrets are shown neither in logs nor in repr.
 _SECRET_WORDS = ("password", "secret", "token", "key.pem", "oauthbearer.config")
+
+_PASSWORD = re.compile(r"(?<=://)([^/@:]*):.*@")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +53,10 @@ class Config:
     pass through untouched to every client and win over Headwater's own. ``partitions`` and
     ``replication`` matter when topics are made; None means 12, and as many replicas as there are
     brokers up to 3. ``send_timeout`` bounds how long a change may stay unacknowledged,
-    ``max_in_flight_bytes`` how much may wait for the brokers.
+    ``max_in_flight_bytes`` how much may wait for the brokers. ``snapshot_cache_bytes`` of snapshots
+    that were read are kept for those who look into an agent's past again and again. ``backup`` and
+    ``replica`` are addresses of storage tiers, where a recovery looks for what the cluster itself
+    does not prove.
     """
 
     bootstrap_servers: str
@@ -63,8 +69,11 @@ class Config:
     send_timeout: timedelta = timedelta(seconds=30)
     read_timeout: timedelta = timedelta(seconds=30)
     max_in_flight_bytes: int = 64 << 20
-    max_state_bytes: int = 900_000
+    max_state_bytes: int = 64 << 20
     max_change_bytes: int = 900_000
+    snapshot_cache_bytes: int = 0
+    backup: str | None = None
+    replica: str | None = None
     kafka: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -77,6 +86,8 @@ class Config:
         for name in ("max_in_flight_bytes", "max_state_bytes", "max_change_bytes"):
             if getattr(self, name) < 1024:
                 raise ConfigError(f"{name} must be at least 1024, not {getattr(self, name)}")
+        if self.snapshot_cache_bytes < 0:
+            raise ConfigError(f"snapshot_cache_bytes is below 0: {self.snapshot_cache_bytes}")
         for name in ("send_timeout", "read_timeout"):
             if getattr(self, name) <= timedelta(0):
                 raise ConfigError(f"{name} must be positive, not {getattr(self, name)}")
@@ -87,6 +98,8 @@ class Config:
             k: "***" if any(word in k for word in _SECRET_WORDS) else v
             for k, v in self.kafka.items()
         }
+        for name in ("backup", "replica"):
+            shown[name] = _PASSWORD.sub(r"\1:***@", shown[name]) if shown[name] else None
         return f"Config({', '.join(f'{k}={v!r}' for k, v in shown.items())})"
 
     @property
@@ -165,7 +178,14 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
 
 _DURATIONS = frozenset({"send_timeout", "read_timeout"})
 _COUNTS = frozenset(
-    {"partitions", "replication", "max_in_flight_bytes", "max_state_bytes", "max_change_bytes"}
+    {
+        "partitions",
+        "replication",
+        "max_in_flight_bytes",
+        "max_state_bytes",
+        "max_change_bytes",
+        "snapshot_cache_bytes",
+    }
 )
 
 

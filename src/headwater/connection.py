@@ -8,6 +8,7 @@ from typing import Any
 from headwater.aio import AsyncClient
 from headwater.client import Client
 from headwater.config import Config
+from headwater.migrations import Migrations
 
 
 class Connection:
@@ -15,14 +16,17 @@ class Connection:
     :class:`AsyncClient`.
     """
 
-    def __init__(self, config: Config, follow_index: bool) -> None:
+    def __init__(
+        self, config: Config, follow_index: bool, migrations: Migrations | None = None
+    ) -> None:
         self._config = config
+        self._migrations = migrations
         self._follow_index = follow_index
         self._client: Client | None = None
 
     def open(self) -> Client:
         """Connect now; end it with ``close()``."""
-        return Client(self._config, follow_index=self._follow_index)
+        return Client(self._config, follow_index=self._follow_index, migrations=self._migrations)
 
     def __enter__(self) -> Client:
         self._client = self.open()
@@ -42,16 +46,24 @@ class Connection:
 
 
 def connect(
-    config: Config | None = None, *, follow_index: bool = False, **settings: Any
+    config: Config | None = None,
+    *,
+    follow_index: bool = False,
+    migrations: Migrations | None = None,
+    **settings: Any,
 ) -> Connection:
     """A connection to Headwater's Kafka.
 
     Without ``config`` it is read from environment and file, see :meth:`Config.load`;
     ``settings`` override it. ``follow_index`` keeps the index in memory (about 600 bytes an
     agent), so that recoveries find their snapshots at once.
+    ``migrations`` upgrades states that older code wrote; :class:`ConfigError` where a step of it
+    is missing.
     """
+    if migrations is not None:
+        migrations.check()
     if config is None:
         config = Config.load(**settings)
     elif settings:
         config = config.with_(**settings)
-    return Connection(config, follow_index)
+    return Connection(config, follow_index, migrations)

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from headwater.errors import ChangeRejected, TooLarge
+from contextlib import suppress
+from typing import Any
+
+from headwater.errors import ChangeRejected, InvalidState, TooLarge
 from headwater.state.describe import heaviest_change
 from headwater.state.draft import Recorder, StateView, read_only
 from headwater.state.model import AgentState, Document
 from headwater.state.patch import decode_patch
 from headwater.state.values import heaviest, pack
+from headwater.state.version import STATE_VERSION, version_of
+from headwater.state.views import MapView
 
 
 class Body:
     """The state that a session works on. One draft at a time."""
 
     __slots__ = (
-        "_adopted", "_limit_change", "_limit_state", "_open", "_reader", "_size", "agent_id",
-        "document", "recorder", "request_id", "session_id",
+        "_adopted", "_code_version", "_limit_change", "_limit_state", "_open", "_reader", "_size",
+        "agent_id", "document", "recorder", "request_id", "session_id", "state_version",
     )  # fmt: skip
 
     def __init__(
@@ -27,12 +32,14 @@ class Body:
         request_id: str | None,
         max_state_bytes: int,
         max_change_bytes: int,
+        code_version: int | None = None,
     ) -> None:
         self.agent_id = agent_id
         self.session_id = session_id
         self.request_id = request_id
         self._limit_state = max_state_bytes
         self._limit_change = max_change_bytes
+        self._code_version = code_version
         self.install(document)
 
     def install(self, document: Document) -> None:
@@ -42,12 +49,33 @@ class Body:
         self._reader: StateView | None = None
         self._open = False
         self._size = len(pack(document))
+        self._look()
+
+    def _look(self) -> None:
         self._adopted = self._is_adopted()
+        self.state_version: int | None = None
+        if self._code_version is not None:
+            ids = self.agent_id, self.document["session_id"]
+            with suppress(InvalidState):  # told where states are upgraded
+                found = version_of(*ids, self.document["metadata"])
+                self.state_version = found or self._code_version
 
     def _is_adopted(self) -> bool:
         # The session's ids become part of the state with its first change, not by its claim.
         ids = (self.document["session_id"], self.document["request_id"])
         return ids == (self.session_id, self.request_id)
+
+    def check_closed(self) -> None:
+        """:class:`ChangeRejected` while a draft is open."""
+        if self._open:
+            raise ChangeRejected(
+                f"agent {self.agent_id!r}: a change is open; end it before making a checkpoint"
+            )
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a draft is open."""
+        return self._open
 
     @property
     def view(self) -> StateView:
@@ -74,7 +102,7 @@ class Body:
     def abandon(self) -> None:
         """Take the draft back."""
         self.recorder.rollback()
-        self._adopted = self._is_adopted()
+        self._look()
         self.end()
 
     def end(self) -> None:
@@ -93,6 +121,8 @@ class Body:
         if not self._adopted:
             view = recorder.view
             view.session_id, view.request_id = self.session_id, self.request_id
+        if self.state_version is not None:
+            self.stamp(recorder.view.metadata)
         patch = recorder.patch()
         self.check_change(patch)
         # A change adds at most its own bytes; only near the limit is the state measured.
@@ -102,6 +132,12 @@ class Body:
             self.check_size(self.document, self._size)
         self._adopted = True
         return patch
+
+    def stamp(self, metadata: MapView | dict[str, Any]) -> None:
+        """Let ``metadata`` say which version the state has, whatever a change did to it."""
+        version = self.state_version
+        if version is not None and metadata.get(STATE_VERSION, 1) != version:
+            metadata[STATE_VERSION] = version
 
     def check_change(self, patch: bytes) -> None:
         """:class:`TooLarge` for a patch over the limit."""

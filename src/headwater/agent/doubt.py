@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from headwater.agent.claim import Claim, Claimant, Claimer
+from headwater.agent.parts import Settled
 from headwater.agent.pending import Pending
 from headwater.log.chain import next_hash
 
@@ -35,3 +36,14 @@ def count_applied(left: Sequence[Pending], tried: Sequence[bytes], head_hash: by
     for digest in tried:
         counts |= {next_hash(chain_hash, digest): n for chain_hash, n in counts.items()}
     return counts.get(head_hash, 0)
+
+
+def settled(left: Sequence[Pending], applied: int) -> Settled:
+    """What became of ``left``, of which the first ``applied`` are in the log."""
+    for pending in left[applied:]:
+        pending.dropped = True
+    return Settled(
+        applied=tuple(p.version for p in left[:applied] if p.checkpoint_id is None),
+        dropped=tuple(p.version for p in left[applied:] if p.checkpoint_id is None),
+        dropped_checkpoints=tuple(p.checkpoint_id for p in left[applied:] if p.checkpoint_id),
+    )

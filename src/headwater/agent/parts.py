@@ -21,11 +21,16 @@ class Parts:
     publisher: Publisher
     claimer: Claimer
     live_nonces: set[bytes]
+    state_version: int | None = None
+    """The version of the code's states; None where it has no migrations."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settled:
-    """What became of changes that were in doubt: versions that are in the log, and that are not."""
+    """What became of changes that were in doubt: versions that are in the log, and that are not;
+    and ids of checkpoints that are not.
+    """
 
     applied: tuple[int, ...] = ()
     dropped: tuple[int, ...] = ()
+    dropped_checkpoints: tuple[str, ...] = ()

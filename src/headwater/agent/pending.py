@@ -24,7 +24,10 @@ class Outcome(Enum):
 class Pending:
     """One record on its way. Called by the producer with its delivery report."""
 
-    __slots__ = ("error", "flight", "hash", "notify", "offset", "outcome", "settled", "version")
+    __slots__ = (
+        "checkpoint_id", "dropped", "error", "flight", "hash", "notify", "offset", "outcome",
+        "settled", "version",
+    )  # fmt: skip
 
     def __init__(self, flight: Flight, chain_hash: bytes, version: int) -> None:
         self.flight = flight
@@ -32,6 +35,8 @@ class Pending:
         self.version = version
         self.outcome = Outcome.SENT
         self.settled = False
+        self.dropped = False
+        self.checkpoint_id: str | None = None
         self.offset = -1
         self.error: KafkaError | None = None
         self.notify: Callable[[], object] | None = None

@@ -6,14 +6,15 @@ import asyncio
 import contextlib
 from functools import partial
 
-from headwater.agent.base import SessionBase
+from headwater.agent.checkpoint import Metadata, new_note
 from headwater.agent.claim import Claim, Claimant
 from headwater.agent.clock import wall_ms
-from headwater.agent.doubt import claim_again, count_applied
+from headwater.agent.doubt import claim_again, count_applied, settled
 from headwater.agent.draft import ACKNOWLEDGED, STRONG, Change, Level
 from headwater.agent.ownlog import OwnLog
 from headwater.agent.parts import Parts, Settled
 from headwater.agent.pending import Flight, Outcome, Pending
+from headwater.agent.restore import Restoring
 from headwater.crash import crash_point
 from headwater.errors import (
     ChangesDropped,
@@ -25,10 +26,12 @@ from headwater.errors import (
 )
 from headwater.kafka.errors import to_headwater
 from headwater.log.chain import next_hash, record_digest
-from headwater.log.fold import Head
+from headwater.log.checkpoints import Checkpoint
+from headwater.log.fold import VERSIONED, Head
+from headwater.log.notes import encode_note
 from headwater.state.diff import diff
 from headwater.state.draft import StateView
-from headwater.state.model import AgentState
+from headwater.state.model import AgentState, state_hash
 from headwater.state.patch import encode_patch
 from headwater.state.values import pack
 
@@ -36,7 +39,7 @@ _FAR = 20_000
 """Records after which the index is asked for a later head, instead of reading them all."""
 
 
-class Session(SessionBase):
+class Session(Restoring):
     """One agent, owned by this process. Made by ``connection.agent(...)``; one thread (or task)
     changes it at a time.
     """
@@ -104,6 +107,7 @@ class Session(SessionBase):
         self._check()
         document = state.to_document()
         document["session_id"], document["request_id"] = self.session_id, self._who.request_id
+        self._body.stamp(document["metadata"])
         ops = diff(self._body.document, document)
         if not ops:
             return None
@@ -113,6 +117,40 @@ class Session(SessionBase):
         pending = self._dispatch("CHANGE", patch, block=True)
         self._body.install(document)
         return pending
+
+    def checkpoint(
+        self,
+        type: str = "manual",  # noqa: A002 - the name that the log has for it
+        label: str = "",
+        metadata: Metadata | None = None,
+        *,
+        wait: bool = True,
+        level: Level = ACKNOWLEDGED,
+        self_contained: bool = False,
+    ) -> Checkpoint:
+        """Keep this moment of the agent, by one small event behind all changes so far.
+
+        ``type`` is "manual", "milestone" (kept longest), "emergency" or "automatic". Changes that
+        are in flight are waited for together with it. ``self_contained``: the retention job gives
+        it a state of its own at its next pass, not after an hour. ``wait``, ``level`` and errors
+        as in :meth:`change`; :class:`TooLarge` for more than 64 KiB of label and metadata.
+        """
+        made, pending = self.send_checkpoint(type, label, metadata, self_contained)
+        if wait:
+            self.settle(pending, level)
+        return made
+
+    def send_checkpoint(
+        self, type_: str, label: str, metadata: Metadata | None, self_contained: bool = False
+    ) -> tuple[Checkpoint, Pending]:
+        """Send the event of :meth:`checkpoint`, and do not wait for it."""
+        self._check()
+        self._body.check_closed()
+        digest, now_ms = state_hash(self.agent_id, self._body.document), wall_ms()
+        note = new_note(type_, label, metadata, self._version, digest, self_contained)
+        pending = self._dispatch("CHECKPOINT", encode_note(note), block=True, now_ms=now_ms)
+        pending.checkpoint_id = note.id
+        return self._made(note, self._version, self._sequence, self._hash, now_ms), pending
 
     # The protocol of Change.
 
@@ -145,10 +183,12 @@ class Session(SessionBase):
         body.end()
         return pending
 
-    def _dispatch(self, kind: str, patch: bytes, *, block: bool) -> Pending:
+    def _dispatch(
+        self, kind: str, patch: bytes, *, block: bool, now_ms: int | None = None
+    ) -> Pending:
         sequence = self._sequence + 1
-        version = self._version if kind == "RELEASE" else self._version + 1
-        value = self._encoder.record(kind, self._hash, sequence, patch, wall_ms())
+        version = self._version + (kind in VERSIONED)
+        value = self._encoder.record(kind, self._hash, sequence, patch, now_ms or wall_ms())
         chain_hash = next_hash(self._hash, record_digest(value))
         pending = self._flight.add(chain_hash, version)
         try:
@@ -202,8 +242,9 @@ class Session(SessionBase):
         if pending.outcome is not Outcome.FAILED and self._flight.only_unproven:
             # The brokers have it, but the lease lapsed before they said so (a broker's failover
             # can do that): the log knows whether it counts.
-            if pending.version in self._resolve().dropped:
-                raise self._dropped(pending.version)
+            self._resolve()
+            if pending.dropped:
+                raise self._dropped(settled([pending], 0))
             return
         raise self._in_doubt()
 
@@ -234,10 +275,15 @@ class Session(SessionBase):
         """:meth:`flush` without blocking the event loop."""
         return await asyncio.to_thread(self.flush)
 
-    def _dropped(self, *versions: int) -> ChangesDropped:
+    def _dropped(self, lost: Settled) -> ChangesDropped:
+        versions, what = lost.dropped, []
+        if versions:
+            what.append(f"{len(versions)} change(s), version {versions[0]} and on")
+        if lost.dropped_checkpoints:
+            what.append(f"checkpoint(s) {', '.join(lost.dropped_checkpoints)}")
         return ChangesDropped(
-            f"agent {self.agent_id!r}: {len(versions)} change(s), version {versions[0]} and on, "
-            f"are not in the log; its state is as of version {self._version}: make them again",
+            f"agent {self.agent_id!r}: {' and '.join(what)}, are not in the log; its state is as "
+            f"of version {self._version}: make them again",
             versions,
         )
 
@@ -261,10 +307,10 @@ class Session(SessionBase):
         self._resolve_all()
 
     def _resolve_all(self) -> Settled:
-        settled = self._resolve()
-        if settled.dropped:
-            raise self._dropped(*settled.dropped)
-        return settled
+        outcome = self._resolve()
+        if outcome.dropped or outcome.dropped_checkpoints:
+            raise self._dropped(outcome)
+        return outcome
 
     def _resolve(self) -> Settled:
         """Claim the agent again, at the next epoch, and see in the log what came before that.
@@ -286,10 +332,7 @@ class Session(SessionBase):
         self._take(claim)
         self.recovered = claim.recovered
         self._body.install(claim.recovered.agent.document)
-        return Settled(
-            applied=tuple(p.version for p in left[:applied]),
-            dropped=tuple(p.version for p in left[applied:]),
-        )
+        return settled(left, applied)
 
     def _fence(self, head: Head) -> Fenced:
         whom = f"node {head.node_id!r}" if head.owned else f"nobody, after node {head.node_id!r}"

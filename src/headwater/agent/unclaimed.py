@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 
 from headwater.agent.base import SessionBase
+from headwater.agent.checkpoint import Metadata, new_note
 from headwater.agent.claim import Claimant
 from headwater.agent.clock import wall_ms
 from headwater.agent.draft import ACKNOWLEDGED, Change, Level
@@ -22,11 +23,13 @@ from headwater.errors import (
     SessionClosed,
 )
 from headwater.log.chain import next_hash, record_digest
-from headwater.log.fold import Admission, Agent, admit, advance, apply_stored
+from headwater.log.checkpoints import Checkpoint
+from headwater.log.fold import VERSIONED, Admission, Agent, admit, advance, fold
+from headwater.log.notes import encode_note
 from headwater.log.records import StateChange
 from headwater.recovery import Recovered
 from headwater.state.draft import StateView
-from headwater.state.model import new_document
+from headwater.state.model import state_hash
 
 
 class UnclaimedSession(SessionBase):
@@ -39,7 +42,12 @@ class UnclaimedSession(SessionBase):
         self._agent: Agent = recovered.agent
         self._log = OwnLog(parts.config, recovered.partition, recovered.head, recovered.next_offset)
         self._sent: bytes | None = None
-        """Digest of the change whose fate is not known yet; its draft can still be taken back."""
+        """Digest of the event whose fate is not known yet; a draft can still be taken back."""
+
+    @property
+    def exists(self) -> bool:
+        """Whether the log knows the agent, as far as this session has read it."""
+        return self._agent.head.exists
 
     @property
     def version(self) -> int:
@@ -53,8 +61,39 @@ class UnclaimedSession(SessionBase):
         :class:`AgentOwned` if somebody owns the agent.
         """
         if not wait:
-            raise ChangeRejected("without a claim every change is read back: wait=False cannot be")
+            raise _cannot_not_wait()
         return Change(self, True, level)
+
+    def checkpoint(
+        self,
+        type: str = "manual",  # noqa: A002 - the name that the log has for it
+        label: str = "",
+        metadata: Metadata | None = None,
+        *,
+        wait: bool = True,
+        level: Level = ACKNOWLEDGED,
+        self_contained: bool = False,
+    ) -> Checkpoint:
+        """Keep this moment of the agent, by an event that is admitted iff nothing came before it;
+        see :meth:`Session.checkpoint`. Errors as in :meth:`change`.
+        """
+        if not wait:
+            raise _cannot_not_wait()
+        made, pending = self.send_checkpoint(type, label, metadata, self_contained)
+        self.settle(pending, level)
+        return made
+
+    def send_checkpoint(
+        self, type_: str, label: str, metadata: Metadata | None, self_contained: bool = False
+    ) -> tuple[Checkpoint, Pending]:
+        """Send the event of :meth:`checkpoint`, and do not wait for it."""
+        self._body.check_closed()
+        self._check_free()
+        head, now_ms = self._agent.head, wall_ms()
+        digest = state_hash(self.agent_id, self._body.document)
+        note = new_note(type_, label, metadata, head.version, digest, self_contained)
+        pending = self._send("CHECKPOINT", encode_note(note), True, now_ms)
+        return self._made(note, head.version, head.sequence + 1, pending.hash, now_ms), pending
 
     @property
     def troubled(self) -> bool:
@@ -63,6 +102,11 @@ class UnclaimedSession(SessionBase):
 
     def begin(self) -> StateView:
         """Open a draft."""
+        self._check_free()
+        return self._body.begin()
+
+    def _check_free(self) -> None:
+        """Raise unless an event may be sent."""
         if self._blocked is not None:
             raise self._blocked
         if self._sent is not None:
@@ -71,7 +115,6 @@ class UnclaimedSession(SessionBase):
             self._refresh()
         if self._agent.head.owned:
             raise self._owned()
-        return self._body.begin()
 
     def abandon(self) -> None:
         """Take the draft back."""
@@ -91,15 +134,15 @@ class UnclaimedSession(SessionBase):
             self._body.abandon()
             raise
 
-    def _send(self, kind: str, patch: bytes, block: bool) -> Pending:
+    def _send(self, kind: str, patch: bytes, block: bool, now_ms: int | None = None) -> Pending:
         head = self._agent.head
         encoder = self._parts.claimer.encoder(self._who, head.epoch, None)
-        value = encoder.record(kind, head.hash, head.sequence + 1, patch, wall_ms())
+        value = encoder.record(kind, head.hash, head.sequence + 1, patch, now_ms or wall_ms())
         digest = record_digest(value)
         flight = Flight(self._parts.lease, -1)
         pending = flight.add(next_hash(head.hash, digest), head.version + 1)
         self._parts.publisher.send(self._partition, self.agent_id.encode(), value, pending, block)
-        if kind == "CHANGE":
+        if patch:
             self._sent = digest
         return pending
 
@@ -156,12 +199,13 @@ class UnclaimedSession(SessionBase):
     def _take(self, change: StateChange) -> None:
         """Somebody else's record, or one that changes nothing."""
         self._drop()
-        self._agent.head = advance(self._agent.head, change)
-        if change.kind == "DELETE":
-            self._agent.document = new_document()
-            self._body.install(self._agent.document)
-        elif change.patch:
-            apply_stored(self._agent, change.patch)
+        try:
+            fold(self._agent, change)
+        except HeadwaterError as error:
+            # A state that it refers to cannot be read: all that follows would be a guess.
+            self._blocked = error
+            raise
+        if change.kind in VERSIONED:
             self._body.install(self._agent.document)
 
     def _keep(self) -> None:
@@ -171,7 +215,8 @@ class UnclaimedSession(SessionBase):
     def _drop(self) -> None:
         if self._sent is not None:
             self._sent = None
-            self._body.abandon()
+            if self._body.is_open:
+                self._body.abandon()
 
     def _refresh(self) -> None:
         """Read on to the end of the log: the owner may have given the agent up."""
@@ -210,3 +255,7 @@ class UnclaimedSession(SessionBase):
         if self._blocked is None:
             self._blocked = SessionClosed(f"agent {self.agent_id!r}: this session has ended")
             self._log.close()
+
+
+def _cannot_not_wait() -> ChangeRejected:
+    return ChangeRejected("without a claim every change is read back: wait=False cannot be")
