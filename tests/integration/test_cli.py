@@ -22,14 +22,8 @@ from headwater.cli import cli
 from headwater.cli.errors import Exit
 from headwater.cli.tagged import from_tagged
 from headwater.kafka import clients
-from headwater.log.snapshots import (
-    IndexEntry,
-    Snapshot,
-    decode_snapshot,
-    encode_entry,
-    encode_snapshot,
-    full_snapshot,
-)
+from headwater.log.sealing import decode_snapshot, encode_snapshot
+from headwater.log.snapshots import IndexEntry, Snapshot, encode_entry, full_snapshot
 from headwater.recovery import Recovery
 from headwater.recovery.bulk import agent_heads
 from headwater.state.patch import encode_patch

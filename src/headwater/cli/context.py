@@ -17,6 +17,7 @@ from headwater.config import Config
 from headwater.errors import HeadwaterError, TopicMismatch, Unavailable
 
 if TYPE_CHECKING:
+    from headwater.client import Client
     from headwater.recovery import Recovery
 
 _COMPLETION_TIMEOUT = timedelta(seconds=3)
@@ -43,7 +44,7 @@ def load_config(ctx: click.Context | None = None, **settings: Any) -> Config:
 
 
 @contextmanager
-def reading(config: Config) -> Iterator[Recovery]:
+def reading(config: Config, *, follow_index: bool = False) -> Iterator[Recovery]:
     """A connection that makes no topic and writes nothing.
 
     Raises :class:`NothingYet` on a cluster without any of Headwater's topics.
@@ -51,11 +52,25 @@ def reading(config: Config) -> Iterator[Recovery]:
     from headwater.recovery import Recovery
 
     quiet("headwater.kafka")
-    recovery = Recovery(config, connect(config))
+    recovery = Recovery(config, connect(config), follow_index)
     try:
         yield recovery
     finally:
         recovery.close()
+
+
+@contextmanager
+def connected(config: Config) -> Iterator[Client]:
+    """A connection that writes, too, to topics that are there already.
+
+    Raises :class:`NothingYet` on a cluster without any of Headwater's topics.
+    """
+    import headwater
+
+    quiet("headwater.kafka")
+    connect(config)
+    with headwater.connect(config.with_(create_topics=False)) as client:
+        yield client
 
 
 def quiet(*loggers: str) -> None:

@@ -8,6 +8,7 @@ from headwater.errors import (
     AgentNotFound,
     ConfigError,
     HeadwaterError,
+    PointNotFound,
     TopicMismatch,
     Unavailable,
 )
@@ -61,7 +62,7 @@ def exit_code(error: HeadwaterError) -> Exit:
         cause is not None and any(is_refusal(each) for each in cause.args)
     ):
         return Exit.AUTHENTICATION
-    if isinstance(error, AgentNotFound | NothingYet):
+    if isinstance(error, AgentNotFound | PointNotFound | NothingYet):
         return Exit.NOT_FOUND
     if isinstance(error, ConfigError):
         return Exit.USAGE

@@ -102,6 +102,10 @@ def _json(found: Recovered | Failed) -> dict[str, Any]:
         "head_hash": found.head.hash.hex(),
         "state_hash": found.state_hash.hex(),
         "warnings": list(found.warnings),
+        "tried": [
+            {"layer": each.layer, "version": each.version, "refused": each.refused}
+            for each in found.tried
+        ],
     }
 
 

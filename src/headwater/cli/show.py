@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from headwater.cli.context import agent_argument, load_config, reading
+from headwater.cli.context import agent_argument, load_config, quiet, reading
 from headwater.cli.context import as_json as json_option
 from headwater.cli.errors import Exit
-from headwater.cli.output import emit_fields, emit_json
+from headwater.cli.moments import MOMENT
+from headwater.cli.output import emit_fields, emit_json, say
+
+if TYPE_CHECKING:
+    from headwater.recovery import Recovered
 
 
 @click.command()
@@ -20,18 +24,23 @@ from headwater.cli.output import emit_fields, emit_json
     metavar="PATH",
     help="Only this part of the state: status, data.plan, messages[-1].content ...",
 )
+@click.option(
+    "--at",
+    "moment",
+    type=MOMENT,
+    metavar="MOMENT",
+    help="As it was then: a version, a time, or the id of a checkpoint or snapshot.",
+)
 @json_option
-def show(agent_id: str, field: str | None, as_json: bool) -> None:
+def show(agent_id: str, field: str | None, moment: Any, as_json: bool) -> None:
     """Show an agent's state.
 
     As of the end of the log; it may change meanwhile. JSON writes what JSON has no form for as
     tagged values, such as {"$datetime": "2026-01-02T03:04:05+00:00"}.
     """
     from headwater.cli.tagged import to_tagged
-    from headwater.log.records import check_agent_id
 
-    with reading(load_config()) as recovery:
-        found = recovery.recover(check_agent_id(agent_id))
+    found = _find(agent_id, moment)
     document: Any = found.agent.document
     if field is not None:
         value = look_up(document, field)
@@ -42,15 +51,48 @@ def show(agent_id: str, field: str | None, as_json: bool) -> None:
         else:
             _pretty(value)
         return
-    from headwater.cli.heads import head_fields, head_json
-
     if as_json:
         hashes = {"state_hash": found.state_hash.hex(), "inapplicable": found.inapplicable}
-        emit_json({**head_json(found.head), **hashes, "state": to_tagged(document)})
+        head = _head_json(found, past=moment is not None)
+        emit_json({**head, **hashes, "state": to_tagged(document)})
         return
-    emit_fields([*head_fields(found.head), ("state", found.state_hash.hex())])
+    fields = _head_fields(found, past=moment is not None)
+    emit_fields([*fields, ("state", found.state_hash.hex())])
     click.echo()
     _pretty(document)
+
+
+def _find(agent_id: str, moment: Any) -> Recovered:
+    from headwater.log.records import check_agent_id
+
+    check_agent_id(agent_id)
+    if moment is not None:
+        quiet("headwater.recovery")
+    with reading(load_config()) as recovery:
+        if moment is None:
+            return recovery.recover(agent_id)
+        from headwater.recovery.travel import at
+
+        found = at(recovery, agent_id, moment)
+    for warning in found.warnings:
+        say(warning)
+    return found
+
+
+def _head_json(found: Recovered, *, past: bool) -> dict[str, Any]:
+    from headwater.cli.heads import head_json
+
+    if not past:
+        return head_json(found.head)
+    # Of a head in the past only this much is known for certain.
+    return {"agent_id": found.agent_id, "version": found.version, "warnings": list(found.warnings)}
+
+
+def _head_fields(found: Recovered, *, past: bool) -> list[tuple[str, object]]:
+    from headwater.cli.heads import head_fields
+
+    fields = head_fields(found.head)
+    return fields[:2] if past else fields
 
 
 def look_up(value: Any, path: str) -> Any:

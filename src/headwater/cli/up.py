@@ -51,7 +51,7 @@ _UNUSED = "localhost:1"
 def up(
     ctx: click.Context, /, brokers: str, partitions: int | None, compactors: int, temporary: bool
 ) -> None:
-    """Start everything: a local Kafka and the compactor.
+    """Start everything: a local Kafka, the compactor, and retention.
 
     Where a Kafka is named (--bootstrap-servers, HEADWATER_BOOTSTRAP_SERVERS) or the local one
     runs already, that is used. Runs until Ctrl-C (exit code 130) or SIGTERM (0), and stops
@@ -67,7 +67,9 @@ def up(
         _prepare(config)
         with Supervisor() as supervisor:
             for number in range(1, compactors + 1):
-                _add_compactor(ctx, supervisor, config, number)
+                _add_worker(ctx, supervisor, config, f"compactor {number}", "compact")
+            if compactors:
+                _add_worker(ctx, supervisor, config, "retention", "retain")
             _announce(config, compactors)
             try:
                 _run(supervisor, kafka.ours)
@@ -133,16 +135,18 @@ def _prepare(config: Config) -> None:
     say(f"Topics {config.prefix}* are there; agents are spread over {spread} partitions.")
 
 
-def _add_compactor(ctx: click.Context, supervisor: Supervisor, config: Config, number: int) -> None:
+def _add_worker(
+    ctx: click.Context, supervisor: Supervisor, config: Config, name: str, command: str
+) -> None:
     from headwater.cli.supervise import headwater_command
 
     verbose = ["-v"] * ctx.find_root().params.get("verbose", 0)
     environ = environment(ctx) | {
         "HEADWATER_BOOTSTRAP_SERVERS": config.bootstrap_servers,
         # Two processes under one name would be taken for one.
-        "HEADWATER_NODE_ID": f"{config.node_id}-compactor-{number}",
+        "HEADWATER_NODE_ID": f"{config.node_id}-{name.replace(' ', '-')}",
     }
-    supervisor.add(f"compactor {number}", headwater_command(*verbose, "compact"), environ)
+    supervisor.add(name, headwater_command(*verbose, command), environ)
 
 
 def _announce(config: Config, compactors: int) -> None:
