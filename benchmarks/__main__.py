@@ -13,7 +13,7 @@ import click
 from benchmarks.child import PROFILE_ENV
 from benchmarks.report import emit
 
-BENCHES = ("publish", "compact", "recover", "storage")
+BENCHES = ("publish", "compact", "recover", "storage", "rto", "checkpoint", "backup", "rebuild")
 
 
 @click.command(help="Measure Headwater beside its peers.")

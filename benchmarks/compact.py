@@ -15,7 +15,7 @@ from benchmarks.cluster import (
     settings_of,
 )
 from benchmarks.load import BEGIN, Event, Feeder, Texts, make_chains, set_data
-from benchmarks.peers.quix_env import quix_python
+from benchmarks.peers.environment import peer_python
 from benchmarks.report import Report, Target, say
 from headwater.state.patch import SET, encode_patch
 from headwater.topics import connect_topics
@@ -63,7 +63,7 @@ def run(*, quick: bool) -> Report:
             f"of our {sizes['headwater']:,} events Quix is given the first {sizes['quix']:,}, "
             f"Faust the first {sizes['faust']:,}"
         )
-    pythons = {"quix": quix_python(), "faust": None}
+    pythons = {"quix": peer_python("quix"), "faust": None}
     report.peer_versions = _peer_versions(pythons["quix"])
     with cluster() as kafka:
         say("making events")

@@ -6,15 +6,13 @@ import gzip
 import json
 import os
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from benchmarks.child import ROOT
 from benchmarks.cluster import (
     Cluster,
-    alter_topic,
     cluster,
     delete_topics,
     fresh_config,
@@ -23,6 +21,8 @@ from benchmarks.cluster import (
 from benchmarks.compaction import Positions, compacting
 from benchmarks.load import BEGIN, Chain, Event, Feeder, make_chains
 from benchmarks.report import Report, Target, say
+from benchmarks.settling import Size, settled, size_of
+from consumers.retention import Policy, Retention
 from headwater.config import Config
 from headwater.log.snapshots import decode_entry
 from headwater.state.patch import APPEND, SET, Op, encode_patch
@@ -37,22 +37,8 @@ TARGETS = {
     "written_ratio": Target(at_most=3.0),
     "longest_chain": Target(at_most=16),
 }
-# Compaction now instead of after ten minutes; only records in closed segments are compacted.
-_SETTLE = {"min.compaction.lag.ms": "0", "min.cleanable.dirty.ratio": "0.01", "segment.ms": "100"}
-_FILLER = b"!bench-filler"
-_SETTLE_S = 40.0
-_LOOKS = 5
 # A commit after every change is what is measured, so nothing depends on how long one waits for it.
 _COMMIT_S = 0.02
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Size:
-    """Records of a topic, their uncompressed key and value bytes, and bytes on disk."""
-
-    records: int
-    bytes: int
-    disk_bytes: int
 
 
 def run(*, quick: bool) -> Report:
@@ -97,23 +83,52 @@ def _round(
     with compacting(config, _COMMIT_S) as positions:
         _play(config, positions, runs, seed)
         longest = _longest_chain(config)
-        events = _size(kafka, config, "events")
-        written = {name: _size(kafka, config, name) for name in ("snapshots", "index")}
-    kept = _settled(kafka, config, list(written))
+        events = size_of(kafka, config, "events")
+        written = {name: size_of(kafka, config, name) for name in ("snapshots", "index")}
+    # Within a day nothing but copies goes; after it, all that is no longer needed.
+    _prune(config, timedelta(hours=24))
+    history = sum(_live_bytes(config, name) for name in written)
+    _prune(config, timedelta(0))
+    kept = settled(kafka, config, list(written))
     report.add_side(
         "headwater",
         {
             "events_bytes": events.bytes,
             "events_disk_bytes": events.disk_bytes,
             **_named("written", written),
+            "kept_with_history_bytes": history,
             **_named("kept", kept),
         },
     )
     report.add(
-        kept_ratio=sum(size.bytes for size in kept.values()) / events.bytes,
-        written_ratio=sum(size.bytes for size in written.values()) / events.bytes,
+        kept_ratio=_total(kept) / events.bytes,
+        kept_with_history_ratio=history / events.bytes,
+        written_ratio=_total(written) / events.bytes,
         longest_chain=longest,
     )
+
+
+def _prune(config: Config, history: timedelta) -> None:
+    policy = Policy(history=history, grace=timedelta(0), listed=0)
+    retention = Retention(config, PARTITIONS, policy)
+    try:
+        done = retention.run(time.time_ns() // 1_000_000)
+    finally:
+        retention.close()
+    assert (done.failed, done.overtaken) == ([], [])
+
+
+def _live_bytes(config: Config, name: str) -> int:
+    """What compaction would leave of a topic: the last record of each key, tombstones too."""
+    found = {
+        (m.partition(), m.key()): len(m.key() or b"") + len(m.value() or b"")
+        for m in read_all(config, config.topic(name), range(PARTITIONS))
+    }
+    return sum(found.values())
+
+
+def _total(sizes: dict[str, Size]) -> int:
+    return sum(size.bytes for size in sizes.values())
 
 
 def _named(prefix: str, sizes: dict[str, Size]) -> dict[str, int]:
@@ -155,34 +170,3 @@ def _longest_chain(config: Config) -> int:
         for message in read_all(config, config.topic("index"), range(PARTITIONS))
         if message.value() is not None and not (message.key() or b"").startswith(b"!")
     )
-
-
-def _size(kafka: Cluster, config: Config, name: str) -> Size:
-    topic = config.topic(name)
-    records = [
-        len(m.key() or b"") + len(m.value() or b"")
-        for m in read_all(config, topic, range(PARTITIONS))
-        if m.key() != _FILLER
-    ]
-    return Size(records=len(records), bytes=sum(records), disk_bytes=kafka.disk_bytes(topic))
-
-
-def _settled(kafka: Cluster, config: Config, names: Sequence[str]) -> dict[str, Size]:
-    """The topics' sizes once compaction no longer makes them smaller."""
-    feeders = [Feeder(config, config.topic(name)) for name in names]
-    for name in names:
-        alter_topic(config, config.topic(name), _SETTLE)
-    deadline = time.monotonic() + _SETTLE_S
-    seen: list[int] = []
-    while True:
-        for feeder in feeders:
-            # Writing closes the segments behind it.
-            feeder.send([(p, _FILLER, b"") for p in range(PARTITIONS)])
-        time.sleep(0.5)
-        sizes = {name: _size(kafka, config, name) for name in names}
-        seen.append(sum(size.bytes for size in sizes.values()))
-        # Smaller than at first, and the same through several looks of the cleaner.
-        if seen[-1] < seen[0] and len(set(seen[-_LOOKS:])) == 1 and len(seen) > _LOOKS:
-            return sizes
-        if time.monotonic() > deadline:
-            return sizes
