@@ -73,3 +73,12 @@ def test_properties_that_guarantees_rest_on_are_reserved() -> None:
         clients.producer(Config(bootstrap_servers="x:1", kafka={"acks": "1"}))
     with pytest.raises(ConfigError):
         clients.producer(Config(bootstrap_servers="x:1", kafka={"no.such.property": "1"}))
+
+
+def test_the_password_in_the_address_of_a_tier_is_not_shown() -> None:
+    """Whatever it is made of; the rest of the address is."""
+    url = "postgresql://me:s:e/c@ret@host/db"
+    config = Config(bootstrap_servers="b:1", backup=url, replica="s3://bucket/a")
+    assert "backup='postgresql://me:***@host/db'" in repr(config)
+    assert "replica='s3://bucket/a'" in repr(config)
+    assert config.backup == url
