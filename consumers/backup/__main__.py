@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 
 from headwater.config import Config
 from headwater.durations import parse_duration
-from headwater.errors import HeadwaterError
+from headwater.program import run_program
 
 from .app import run
 
@@ -22,13 +21,8 @@ def main() -> int:
     parser.add_argument("--segment-bytes", type=int, default=16 << 20, metavar="N")
     parser.add_argument("--json-stats", action="store_true")
     options = parser.parse_args()
-    logging.basicConfig(
-        level=logging.WARNING,
-        stream=sys.stderr,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
-    logging.getLogger("headwater").setLevel(logging.INFO)
-    try:
+
+    def work() -> None:
         config = Config.load(backup=options.to, replica=options.replica)
         if config.backup is None:
             parser.error("say where to: --to URL, or HEADWATER_BACKUP")
@@ -40,10 +34,8 @@ def main() -> int:
             replica=config.replica,
             json_stats=options.json_stats,
         )
-    except HeadwaterError as error:
-        logging.getLogger("headwater.backup").error("%s", error)
-        return 1
-    return 0
+
+    return run_program("backup", work)
 
 
 if __name__ == "__main__":

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from datetime import timedelta
 
 from headwater.config import Config
-from headwater.errors import HeadwaterError
+from headwater.program import run_program
 
 from .app import run
 from .policy import Policy
@@ -29,13 +28,8 @@ def main() -> int:
     seconds("--compress-after", policy.compress_after)
     seconds("--grace", policy.grace)
     options = parser.parse_args()
-    logging.basicConfig(
-        level=logging.WARNING,
-        stream=sys.stderr,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
-    logging.getLogger("headwater").setLevel(logging.INFO)
-    try:
+
+    def work() -> None:
         run(
             Config.load(),
             policy=Policy(
@@ -47,10 +41,8 @@ def main() -> int:
             ),
             interval=timedelta(seconds=options.interval),
         )
-    except HeadwaterError as error:
-        logging.getLogger("headwater.retention").error("%s", error)
-        return 1
-    return 0
+
+    return run_program("retention", work)
 
 
 if __name__ == "__main__":

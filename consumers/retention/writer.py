@@ -7,19 +7,18 @@ different times; and what an instance left undecided when it died, its successor
 from __future__ import annotations
 
 import logging
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message
 
 from headwater.config import Config
-from headwater.errors import Fenced, HeadwaterError, Unavailable
+from headwater.errors import Unavailable
 from headwater.kafka import clients
 from headwater.kafka.errors import mapped, to_headwater
+from headwater.kafka.transactions import flush, insist
 
 log = logging.getLogger("headwater.retention")
 
@@ -41,8 +40,10 @@ class Writer:
             transaction_timeout_ms=_LONGEST_MS,
             message_timeout_ms=_LONGEST_MS,
         )
-        self._insist(
-            lambda: self._producer.init_transactions(self._timeout_s), "taking retention over"
+        insist(
+            lambda: self._producer.init_transactions(self._timeout_s),
+            "taking retention over",
+            self._timeout_s,
         )
 
     @contextmanager
@@ -56,7 +57,11 @@ class Writer:
         try:
             yield
             self.settle()
-            self._insist(lambda: self._producer.commit_transaction(self._timeout_s), "committing")
+            insist(
+                lambda: self._producer.commit_transaction(self._timeout_s),
+                "committing",
+                self._timeout_s,
+            )
         except BaseException:
             self._abort()
             raise
@@ -84,24 +89,11 @@ class Writer:
 
     def settle(self) -> None:
         """Wait until everything so far is written."""
-        left = self._flush()
+        left = flush(self._producer, "writing", self._timeout_s)
         if self._failed is not None:
             raise to_headwater(self._failed, "writing")
         if left:
             raise Unavailable(f"{left} records not written in {self._timeout_s:g} s")
-
-    def _flush(self) -> int:
-        try:
-            with mapped("writing"):
-                return self._producer.flush(self._timeout_s)
-        except HeadwaterError:
-            raise
-        except Exception as error:
-            # A producer that finds itself shut out says so from within a callback, which comes
-            # through as the bare error, or as none that Python knows.
-            if isinstance(error, KafkaError):
-                raise to_headwater(error, "writing") from error
-            raise Fenced("writing: another instance of retention has taken over") from error
 
     def close(self) -> None:
         """Give the connections back."""
@@ -128,16 +120,3 @@ class Writer:
             # Fenced, or out of reach: whoever takes over aborts it.
             log.debug("not aborted: %s", error)
         self._failed = None
-
-    def _insist(self, call: Callable[[], Any], doing: str) -> None:
-        deadline = time.monotonic() + self._timeout_s
-        while True:
-            try:
-                call()
-            except KafkaException as error:
-                cause: KafkaError = error.args[0]
-                again = cause.retriable() and not cause.txn_requires_abort()
-                if not again or time.monotonic() > deadline:
-                    raise to_headwater(cause, doing) from error
-            else:
-                return

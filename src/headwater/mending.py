@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
 from headwater.agent.claim import Claimant, Claimer
 from headwater.agent.parts import Parts
+from headwater.agent.releasing import releasing
 from headwater.agent.session import Session
 from headwater.agent.whole import put_whole
 from headwater.errors import AgentNotFound, HeadwaterError, InvalidState, Unprovable
@@ -189,7 +190,7 @@ class Mending:
             blind = dataclasses.replace(parts, recovery=heads, claimer=claimer)
             who = Claimant(agent_id=agent_id, session_id="repair", request_id=None)
             session = Session(blind, who, claimer.claim(who, "wait", timeout.total_seconds()))
-            with _releasing(session):
+            with releasing(session):
                 yield session
         finally:
             heads.close()
@@ -248,7 +249,7 @@ class Mending:
             with self._owning_blindly(agent_id, _CLAIM_TIMEOUT) as session:
                 put_whole(session, document, agent_id=agent_id, version=0, chain_hash=None)
             return
-        with _releasing(self._own(agent_id, None, _CLAIM_TIMEOUT)) as session:
+        with releasing(self._own(agent_id, None, _CLAIM_TIMEOUT)) as session:
             put_whole(session, document, agent_id=agent_id, version=0, chain_hash=None)
 
     def _rebuild(self, agent_id: str) -> Document | None:
@@ -279,15 +280,3 @@ class Mending:
         document["session_id"] = document["session_id"] or "reconstructed"
         validate(document, agent_id)
         return document
-
-
-@contextmanager
-def _releasing(session: Session) -> Iterator[Session]:
-    """Gives a session up at the end of a block, whose own exception is the one to tell."""
-    try:
-        yield session
-    except BaseException:
-        with suppress(HeadwaterError):
-            session.release()
-        raise
-    session.release()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import timedelta
 
 from headwater.agent.parts import Parts
+from headwater.agent.releasing import releasing
 from headwater.agent.restore import Restored, check_usable
 from headwater.agent.session import Session
-from headwater.errors import AgentExists, AgentOwned, HeadwaterError
+from headwater.errors import AgentExists, AgentOwned
 from headwater.log.checkpoints import Checkpoint
 from headwater.log.records import check_agent_id
 from headwater.recovery import Recovered, Recovery
@@ -88,7 +89,7 @@ class Travelling:
             owned = self._own(new_id, session, None)
         except AgentOwned as error:
             raise _exists(new_id) from error
-        with _releasing(owned) as opened:
+        with releasing(owned) as opened:
             if opened.recovered.head.sequence != known.sequence + 1:
                 raise _exists(new_id)
             yield opened
@@ -108,7 +109,7 @@ class Travelling:
         self._check()
         # Looked up before the claim: an agent that is not there is not made by this.
         trip = travel(self._recovery, check_agent_id(agent_id), moment)
-        with _releasing(self._own(agent_id, session, timeout)) as opened:
+        with releasing(self._own(agent_id, session, timeout)) as opened:
             return opened.restore_to(trip, reason=reason)
 
     def before_restore(self, agent_id: str) -> Checkpoint:
@@ -138,15 +139,3 @@ class Travelling:
 
 def _exists(agent_id: str) -> AgentExists:
     return AgentExists(f"there is an agent {agent_id!r} already; delete it, or choose another name")
-
-
-@contextmanager
-def _releasing(session: Session) -> Iterator[Session]:
-    """Gives a session up at the end of a block, whose own exception is the one to tell."""
-    try:
-        yield session
-    except BaseException:
-        with suppress(HeadwaterError):
-            session.release()
-        raise
-    session.release()

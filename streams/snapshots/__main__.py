@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import sys
 
 from headwater.config import PROFILES, Config
 from headwater.durations import parse_duration
-from headwater.errors import HeadwaterError
+from headwater.program import run_program
 
 from .app import run
 from .policy import TRIGGERS
@@ -42,13 +41,8 @@ def main() -> int:
     parser.add_argument("--profile", choices=list(PROFILES))
     parser.add_argument("--json-stats", action="store_true")
     options = parser.parse_args()
-    logging.basicConfig(
-        level=logging.WARNING,
-        stream=sys.stderr,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
-    logging.getLogger("headwater").setLevel(logging.INFO)
-    try:
+
+    def work() -> None:
         run(
             Config.load(profile=options.profile),
             commit_interval_ms=options.commit_interval_ms,
@@ -59,10 +53,8 @@ def main() -> int:
             checkpoint_steps=options.checkpoint_steps,
             json_stats=options.json_stats,
         )
-    except HeadwaterError as error:
-        logging.getLogger("headwater.compactor").error("%s", error)
-        return 1
-    return 0
+
+    return run_program("compactor", work)
 
 
 if __name__ == "__main__":

@@ -17,10 +17,11 @@ from typing import Any, Protocol
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from headwater.config import Config
-from headwater.errors import Fenced, Unavailable
+from headwater.errors import Unavailable
 from headwater.kafka import clients
 from headwater.kafka.errors import is_retryable, mapped, to_headwater
 from headwater.kafka.reader import ReaderPool
+from headwater.kafka.transactions import flush, insist
 from headwater.log.snapshots import OWNER_KEY, POSITION_KEY
 from headwater.sabotage import NO_INIT_TRANSACTIONS, active
 from headwater.wire import codec
@@ -239,24 +240,14 @@ class KafkaStore:
 
     def settle(self) -> None:
         """Wait until everything so far is written."""
-        with mapped(f"writing partition {self._partition}"):
-            left = self._flush()
+        doing = f"writing partition {self._partition}"
+        left = flush(self._producer, doing, self._timeout_s)
         if self._failed is not None:
-            raise to_headwater(self._failed, f"writing partition {self._partition}")
+            raise to_headwater(self._failed, doing)
         if left:
             raise Unavailable(
                 f"partition {self._partition}: {left} records not written in {self._timeout_s:g} s"
             )
-
-    def _flush(self) -> int:
-        try:
-            return int(self._producer.flush(self._timeout_s))
-        except Exception as error:
-            # A producer that finds itself shut out says so from within a callback, which comes
-            # through as the bare error, or as none that Python knows.
-            if not isinstance(error, KafkaError | SystemError):
-                raise
-            raise Fenced(f"partition {self._partition}: another writer took it over") from error
 
     def put_index(self, key: bytes, value: bytes) -> None:
         """Write to the index."""
@@ -312,18 +303,7 @@ class KafkaStore:
         self._producer.close()
 
     def _insist(self, call: Callable[[], Any], doing: str) -> None:
-        doing = f"{doing} (partition {self._partition})"
-        deadline = time.monotonic() + self._timeout_s
-        while True:
-            try:
-                call()
-            except KafkaException as error:
-                cause: KafkaError = error.args[0]
-                again = cause.retriable() and not cause.txn_requires_abort()
-                if not again or time.monotonic() > deadline:
-                    raise to_headwater(cause, doing) from error
-            else:
-                return
+        insist(call, f"{doing} (partition {self._partition})", self._timeout_s)
 
     def _produce(
         self,
