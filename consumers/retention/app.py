@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-import time
 from datetime import timedelta
 from types import FrameType
 
+from headwater.clock import wall_ms
 from headwater.config import Config
 from headwater.errors import ConfigError, Fenced, HeadwaterError
 from headwater.topics import connect_topics
@@ -49,7 +49,7 @@ def follow(retention: Retention, interval: timedelta, stop: threading.Event) -> 
     """Make passes until ``stop`` is set."""
     while not stop.is_set():
         try:
-            report(retention.run(now_ms(), stop=stop))
+            report(retention.run(wall_ms(), stop=stop))
         except ConfigError:
             raise
         except Fenced as error:
@@ -69,8 +69,3 @@ def report(done: Done) -> None:
         )  # fmt: skip
     for name in plan.overdue:
         log.warning("agent %r keeps events: a checkpoint of it cannot be read without them", name)
-
-
-def now_ms() -> int:
-    """Milliseconds since 1970."""
-    return time.time_ns() // 1_000_000

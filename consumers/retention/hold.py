@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from hashlib import sha256
 
 import msgspec
 
+from headwater.clock import wall_ms
 from headwater.crash import crash_point
 from headwater.errors import InvalidState
 from headwater.log.checkpoints import (
@@ -102,7 +102,7 @@ class Holder:
             session_id=checkpoint.session_id,
             request_id=checkpoint.request_id,
             node_id=self._node_id,
-            created_at=time.time_ns() // 1_000_000,
+            created_at=wall_ms(),
             change_count=0,
             inapplicable=agent.inapplicable,
             state_hash=found,
@@ -181,7 +181,7 @@ class Holder:
             codec=found["codec"],
             original_size=size,
             compressed_size=found["compressed_size"] if compressed else size,
-            created_at=time.time_ns() // 1_000_000,
+            created_at=wall_ms(),
         )
 
     def _point_to(self, partition: int, checkpoint: Checkpoint, same: CheckpointState) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
+from headwater.clock import wall_ms
 from headwater.crash import crash_point
 from headwater.errors import RetryableError, UndecodableRecord
 from headwater.log.origin import read_origin
@@ -116,7 +116,7 @@ class Sweeper:
         crash_point("retention.after_commit")
 
     def _marker(self) -> bytes:
-        at = time.time_ns() // 1_000_000
+        at = wall_ms()
         return msgspec.msgpack.encode({"node_id": self._node_id, "at": at})
 
     def _check_forks(self, drops: Iterable[Drop], positions: dict[int, int]) -> None:

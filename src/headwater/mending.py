@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from headwater.agent.parts import Parts
 from headwater.agent.releasing import releasing
 from headwater.agent.session import Session
 from headwater.agent.whole import put_whole
+from headwater.clock import wall_ms
 from headwater.errors import AgentNotFound, HeadwaterError, InvalidState, Unprovable
 from headwater.kafka import clients
 from headwater.log.fold import PATCHING, Agent
@@ -176,7 +176,7 @@ class Mending:
                 "key": agent_id.encode(),
                 "value": event.value,
                 "headers": [],
-                "found_at": time.time_ns() // 1_000_000,
+                "found_at": wall_ms(),
             }
             send(producer, config, "dead-letters", codec("DeadLetter").encode(record))
 

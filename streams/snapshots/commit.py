@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
+from headwater.clock import wall_ms
 from headwater.crash import crash_point
 from headwater.log.checkpoints import checkpoint_key, encode_checkpoint
 from headwater.log.sealing import Sealed, seal
@@ -114,7 +114,7 @@ class Commit:
             writing.strategy,
             writing.limits,
             node_id=writing.node_id,
-            now_ms=time.time_ns() // 1_000_000,
+            now_ms=wall_ms(),
         )
         plans = []
         for drafts in _portions([planner.draft(dirty) for dirty in self._batch.agents]):
@@ -209,7 +209,7 @@ class Commit:
             "key": letter.key,
             "value": letter.value,
             "headers": headers,
-            "found_at": time.time_ns() // 1_000_000,
+            "found_at": wall_ms(),
         }
         self._store.put_dead_letter(codec("DeadLetter").encode(record))
         self._counts.dead_letters += 1

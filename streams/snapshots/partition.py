@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from concurrent.futures import TimeoutError as FutureTimeout
@@ -12,6 +11,7 @@ from enum import Enum
 
 from confluent_kafka import Message
 
+from headwater.clock import wall_ms
 from headwater.crash import crash_point
 from headwater.errors import Fenced, HeadwaterError
 
@@ -63,10 +63,6 @@ class Bounds:
     commit_bytes: int = 8 << 20
     pause_bytes: int = 16 << 20
     segment_bytes: int = 900_000
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 class Partition:
@@ -161,7 +157,7 @@ class Partition:
         elif self.phase is Phase.RUNNING:
             self._remind()
             if self._ledger is not None and self._ledger.parked is None:
-                self._ledger.remind(_now_ms())
+                self._ledger.remind(wall_ms())
             if self._commit is None or self._end_commit(now):
                 self._start_commit(now)
         return False
@@ -227,7 +223,7 @@ class Partition:
         if now < self._due and ledger.pending_bytes < self._bounds.commit_bytes:
             return
         self._due = now + self._timing.commit_s
-        commit = Commit(self.number, store, self._writing, ledger.harvest(_now_ms()))
+        commit = Commit(self.number, store, self._writing, ledger.harvest(wall_ms()))
         self._committing = ledger.next_offset
         self._commit = self._pool.submit(commit.run)
 
@@ -285,7 +281,7 @@ class Partition:
                 self.counts.add(commit.result(self._timing.close_s))
             if ledger is not None and store is not None and ledger.has_pending:
                 crash_point("compactor.before_revoke_commit")
-                last = Commit(self.number, store, self._writing, ledger.harvest(_now_ms()))
+                last = Commit(self.number, store, self._writing, ledger.harvest(wall_ms()))
                 self.counts.add(last.run())
                 crash_point("compactor.after_revoke_commit")
         except Exception as error:

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from headwater.clock import wall_ms
 from headwater.config import Config
 from headwater.errors import Unavailable
 from headwater.kafka import clients
@@ -106,7 +107,7 @@ def encode_position(partition: int, position: Position, node_id: str) -> bytes:
             "partition": partition,
             "next_offset": position.next_offset,
             "node_id": node_id,
-            "updated_at": time.time_ns() // 1_000_000,
+            "updated_at": wall_ms(),
             "repeats": position.repeats,
             "stale": position.stale,
             "conflicts": position.conflicts,

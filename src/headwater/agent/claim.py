@@ -7,8 +7,8 @@ import time
 from dataclasses import dataclass
 from typing import Literal
 
-from headwater.agent.clock import wall_ms
 from headwater.agent.lease import INCARNATION_BYTES, Lease, heartbeat_partition
+from headwater.clock import wall_ms
 from headwater.crash import crash_point
 from headwater.errors import AgentOwned
 from headwater.log.chain import record_digest

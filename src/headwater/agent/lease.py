@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from confluent_kafka import KafkaError, Message, Producer
 
-from headwater.agent.clock import Clock, suspended_clock, wall_ms
+from headwater.clock import Clock, suspended_clock, wall_ms
 from headwater.config import Config
 from headwater.errors import Unavailable
 from headwater.kafka import clients

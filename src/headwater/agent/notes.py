@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from confluent_kafka import KafkaError, Message
 
-from headwater.agent.clock import wall_ms
 from headwater.agent.parts import Parts
+from headwater.clock import wall_ms
 from headwater.errors import HeadwaterError, Unavailable
 from headwater.kafka.errors import to_headwater
 from headwater.log.notes import Forget, Note, encode_note

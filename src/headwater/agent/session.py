@@ -8,13 +8,13 @@ from functools import partial
 
 from headwater.agent.checkpoint import Metadata, new_note
 from headwater.agent.claim import Claim, Claimant
-from headwater.agent.clock import wall_ms
 from headwater.agent.doubt import claim_again, count_applied, settled
 from headwater.agent.draft import ACKNOWLEDGED, STRONG, Change, Level
 from headwater.agent.ownlog import OwnLog
 from headwater.agent.parts import Parts, Settled
 from headwater.agent.pending import Flight, Outcome, Pending
 from headwater.agent.restore import Restoring
+from headwater.clock import wall_ms
 from headwater.crash import crash_point
 from headwater.errors import (
     ChangesDropped,

@@ -9,11 +9,11 @@ import asyncio
 from headwater.agent.base import SessionBase
 from headwater.agent.checkpoint import Metadata, new_note
 from headwater.agent.claim import Claimant
-from headwater.agent.clock import wall_ms
 from headwater.agent.draft import ACKNOWLEDGED, Change, Level
 from headwater.agent.ownlog import OwnLog
 from headwater.agent.parts import Parts
 from headwater.agent.pending import Flight, Outcome, Pending
+from headwater.clock import wall_ms
 from headwater.errors import (
     AgentOwned,
     ChangeRejected,

@@ -24,6 +24,7 @@ from headwater.backup.format import CHECKPOINTS, INDEX, SNAPSHOTS, TOPICS, Item
 from headwater.backup.live import Live, live, values
 from headwater.backup.relocate import Lost, Relocation, is_chunk_key, is_state_key, pointed_to
 from headwater.backup.target import RESTORE_KEY, Line, Target
+from headwater.clock import wall_ms
 from headwater.config import Config
 from headwater.crash import crash_point
 from headwater.log.snapshots import POSITION_KEY, PROOF_ERRORS
@@ -167,7 +168,7 @@ class _Writing:
     def run(self) -> tuple[int, list[str]]:
         """How many records were written, and which agents were lost."""
         target = self._target
-        target.mark(msgspec.msgpack.encode({"at": time.time_ns() // 1_000_000}))
+        target.mark(msgspec.msgpack.encode({"at": wall_ms()}))
         crash_point("restore.begun")
         lines = self._prepare()
         self._write((SNAPSHOTS,), {SNAPSHOTS: lines})
@@ -194,7 +195,7 @@ class _Writing:
 
     def _write_positions(self) -> None:
         """Of every partition: without one, a reader would begin before the new beginning."""
-        now = time.time_ns() // 1_000_000
+        now = wall_ms()
         for line in self._lines[INDEX]:
             before = self._positions.get(line.partition)
             value = self._relocations[line.partition].position(line.partition, before, now)

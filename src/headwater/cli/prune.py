@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from headwater.cli.context import connect, load_config, quiet
 from headwater.cli.durations import DURATION
 from headwater.cli.errors import Exit
 from headwater.cli.output import counted, emit_json, emit_table, say, size
+from headwater.clock import wall_ms
 from headwater.loader import load_app
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def prune(
     quiet("headwater.kafka", "headwater.recovery")
     config, retention = _retention(periods)
     try:
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = wall_ms()
         plan = retention.plan(now_ms)
         shown = _json(plan)
         if not as_json:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from confluent_kafka import Message
 
+from headwater.clock import wall_ms
 from headwater.errors import AgentNotFound, HeadwaterError, UndecodableRecord, Unprovable
 from headwater.kafka.reader import Reader
 from headwater.log.chain import partition_of
@@ -26,7 +27,7 @@ from headwater.log.snapshots import (
 from headwater.recovery.ahead import ahead
 from headwater.recovery.index import IndexPartition
 from headwater.recovery.model import Failed, Recovered
-from headwater.recovery.recover import Recovery, now_ms
+from headwater.recovery.recover import Recovery
 from headwater.state.model import new_document
 
 # A scan reads what lies between the wanted records, too; below this share of wanted ones,
@@ -173,7 +174,7 @@ def _fold(recovery: Recovery, found: _Read, agent_id: str) -> tuple[Agent, str |
     elif entry.snapshots:
         chain = decode_chain(recovery, found.partition, entry, found.values)
         agent = prove_chain(chain, entry, resolve)
-        warning = check_time(chain[-1], now_ms())
+        warning = check_time(chain[-1], wall_ms())
     else:
         agent = Agent(entry.head, new_document(), 0, resolve)
     for message in found.tail:

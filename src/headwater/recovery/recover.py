@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from confluent_kafka import Message
 
+from headwater.clock import wall_ms
 from headwater.config import Config
 from headwater.errors import (
     AgentNotFound,
@@ -259,7 +260,7 @@ class Recovery:
                 check_pointer(snapshot, entry.head.agent_id, pointer)
                 chain.append(snapshot)
         reads.snapshots += len(chain)
-        reads.warnings += filter(None, [check_time(chain[-1], now_ms())])
+        reads.warnings += filter(None, [check_time(chain[-1], wall_ms())])
         return chain
 
     def _decode(self, value: bytes, partition: int) -> Snapshot:
@@ -284,11 +285,6 @@ class Recovery:
 
 def _nothing_declared(agent_id: str) -> Document | None:
     return None
-
-
-def now_ms() -> int:
-    """Milliseconds since 1970."""
-    return time.time_ns() // 1_000_000
 
 
 def _after(message: Message) -> int:

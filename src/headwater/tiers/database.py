@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -11,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
 
+from headwater.clock import wall_ms
 from headwater.errors import ConfigError, Unavailable
 from headwater.tiers.database_errors import to_headwater
 from headwater.tiers.keys import MAX_KEY_BYTES
@@ -44,7 +44,7 @@ class DatabaseStore:
 
     def put(self, key: str, sealed: bytes) -> None:
         """Change the row, or make it: every database can, and none can do both in the same way."""
-        row = {"value": sealed, "size": len(sealed), "saved_at": time.time_ns() // 1_000_000}
+        row = {"value": sealed, "size": len(sealed), "saved_at": wall_ms()}
         change = self._table.update().where(self._table.c.key == key).values(row)
         insert = self._table.insert().values(row | {"key": key})
         with mapped(f"saving {key!r} to {self.name}"):

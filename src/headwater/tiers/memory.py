@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from datetime import timedelta
 
+from headwater.clock import wall_ms
 from headwater.tiers.store import Entry
 
 Values = dict[str, tuple[bytes, int]]
@@ -25,7 +25,7 @@ class MemoryStore:
 
     def put(self, key: str, sealed: bytes) -> None:
         """One assignment."""
-        self._values[key] = (sealed, time.time_ns() // 1_000_000)
+        self._values[key] = (sealed, wall_ms())
 
     def get(self, key: str) -> bytes | None:
         """The value itself: bytes cannot be changed."""

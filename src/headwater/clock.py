@@ -18,5 +18,5 @@ def suspended_clock() -> float:
 
 
 def wall_ms() -> int:
-    """Milliseconds since 1970. To be read by people; nothing is decided by it."""
+    """Milliseconds since 1970, as records tell time. No ownership is decided by it."""
     return time.time_ns() // 1_000_000
