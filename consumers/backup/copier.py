@@ -18,10 +18,10 @@ from headwater.backup.builder import SEGMENT_BYTES, Builder
 from headwater.backup.format import CHECKPOINTS, INDEX, SNAPSHOTS, Kept
 from headwater.backup.merge import MOST_SEGMENTS, clean, merge, worth_merging
 from headwater.backup.names import Offsets
-from headwater.backup.relocate import is_state_key, pointed_to
+from headwater.backup.relocate import pointed_to
 from headwater.crash import crash_point
 from headwater.errors import ConfigError, Unavailable, UndecodableRecord
-from headwater.log.checkpoints import decode_state
+from headwater.log.checkpoints import decode_state, is_state_key
 from headwater.log.snapshots import POSITION_KEY
 from headwater.wire import codec
 

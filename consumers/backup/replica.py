@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 
 from headwater.backup.format import Kept
-from headwater.backup.relocate import is_chunk_key
 from headwater.backup.source import encode_replica, replica_key
 from headwater.errors import TooLarge
-from headwater.log.sealing import decode_snapshot
+from headwater.log.checkpoints import is_held_key
+from headwater.log.sealing import decode_snapshot, is_chunk_key
 from headwater.log.snapshots import FULL, PROOF_ERRORS, Snapshot
 from headwater.tiers import Tier
 
@@ -27,7 +27,7 @@ class Replica:
 
     def take(self, partition: int, kept: Kept) -> None:
         """A record of snapshots."""
-        if kept.value is None or is_chunk_key(kept.key) or kept.key.endswith(b"\0c"):
+        if kept.value is None or is_chunk_key(kept.key) or is_held_key(kept.key):
             return
         try:
             snapshot = decode_snapshot(

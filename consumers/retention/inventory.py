@@ -10,7 +10,7 @@ from typing import Any
 from confluent_kafka import Message
 
 from headwater.errors import HeadwaterError, SchemaTooNew
-from headwater.log.checkpoints import decode_checkpoint, decode_state
+from headwater.log.checkpoints import decode_checkpoint, decode_state, is_state_key
 from headwater.log.origin import decode_origin
 from headwater.log.sealing import decode_snapshot
 from headwater.log.snapshots import INCREMENTAL, ORIGIN, POSITION_KEY, decode_entry
@@ -21,7 +21,6 @@ from .pins import BACKUP_KEY, decode_pin
 
 Fetch = Callable[[int, int], bytes | None]
 
-_STATE = b"\0state"
 # Agent ids may hold anything, so keys are read from their end.
 _CHUNK = re.compile(r"(.*\0\d+-\d+(?:\0c)?)\0\d+", re.DOTALL)
 _SNAPSHOT = re.compile(r"(.*)\0(\d+)-(\d+)(\0c)?", re.DOTALL)
@@ -136,15 +135,10 @@ class Followed:
         elif value is None:
             self.checkpoints.pop(key, None)
             self.states.pop(key, None)
-        elif is_state(key):
+        elif is_state_key(key):
             self.states[key] = _state(message, key, value)
         else:
             self.checkpoints[key] = marked(message, key, value)
-
-
-def is_state(key: bytes) -> bool:
-    """Whether a key of checkpoints is that of a state."""
-    return key.endswith(_STATE)
 
 
 def marked(message: Message, key: bytes, value: bytes) -> Marked:

@@ -10,11 +10,12 @@ import msgspec
 from headwater.clock import wall_ms
 from headwater.crash import crash_point
 from headwater.errors import RetryableError, UndecodableRecord
+from headwater.log.checkpoints import is_state_key
 from headwater.log.origin import read_origin
 from headwater.log.records import parse
 
 from .broker import Broker
-from .inventory import is_state, marked
+from .inventory import marked
 from .model import Place
 from .plan import SNAPSHOTS, Drop
 from .writer import Writer
@@ -136,7 +137,7 @@ class Sweeper:
                 newest[drop.agent_id] = max(drop.version, newest.get(drop.agent_id, 0))
         for message in self._broker.read("checkpoints", partition, seen, until, decided=False):
             key, value = message.key() or b"", message.value()
-            if value is None or key.startswith(b"!") or is_state(key):
+            if value is None or key.startswith(b"!") or is_state_key(key):
                 continue  # what retention writes itself, and a backup's position
             if key in keys:
                 raise Overtaken("a checkpoint was made anew that was about to go")

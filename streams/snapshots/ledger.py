@@ -9,14 +9,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 import msgspec
 from confluent_kafka import Message
 
 from headwater.errors import HeadwaterError, SchemaTooNew, UndecodableRecord
 from headwater.log.chain import partition_of
-from headwater.log.checkpoints import mark
+from headwater.log.checkpoints import mark, noted
 from headwater.log.fold import PATCHING, Admission, genesis
 from headwater.log.notes import CheckpointType, Forget, read_note
 from headwater.log.origin import read_origin
@@ -278,9 +277,7 @@ class Ledger:
             gone = mark(head, note.forget, CheckpointType.MANUAL.value, deleted=True, **made)
             agent.mark(gone)
         else:
-            given: dict[str, Any] = {"label": note.label, "metadata": note.metadata}
-            given |= {"state_hash": note.state_hash, "self_contained": note.self_contained}
-            agent.mark(mark(head, note.id, note.type, **given, **made))
+            agent.mark(mark(head, note.id, note.type, **noted(note), **made))
         self._set_dirty(agent)
 
     def _refuse(self, admission: Admission, change: StateChange, offset: int) -> None:

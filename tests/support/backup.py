@@ -13,7 +13,8 @@ from headwater import Config
 from headwater.backup.archive import Archive
 from headwater.backup.format import INDEX, SNAPSHOTS, Kept
 from headwater.backup.live import Live, live, values
-from headwater.backup.relocate import Relocation, is_chunk_key
+from headwater.backup.relocate import Relocation
+from headwater.log.sealing import is_chunk_key
 from headwater.tiers import Tier, open_tier
 from tests.support.rig import Rig
 

@@ -6,7 +6,7 @@ from headwater.agent.body import Body
 from headwater.agent.claim import Claimant
 from headwater.agent.parts import Parts
 from headwater.errors import HeadwaterError
-from headwater.log.checkpoints import Checkpoint
+from headwater.log.checkpoints import Checkpoint, noted
 from headwater.log.notes import Note
 from headwater.recovery import Recovered
 from headwater.state.draft import StateView
@@ -73,13 +73,10 @@ class SessionBase:
             checkpoint_id=note.id,
             agent_id=self.agent_id,
             type=note.type,
-            label=note.label,
-            metadata=note.metadata,
             version=version,
             sequence=sequence,
             hash=chain_hash,
-            state_hash=note.state_hash,
-            self_contained=note.self_contained,
+            **noted(note),
             session_id=self.session_id,
             request_id=self._who.request_id,
             node_id=self._parts.lease.node_id,

@@ -278,13 +278,3 @@ def _ended(value: bytes, at: int) -> int:
     if value[at : at + 1] != b"\0":
         raise _Odd
     return at + 1
-
-
-def is_chunk_key(key: bytes) -> bool:
-    """Whether a key of snapshots is that of a piece of one: its number comes last."""
-    return key.rsplit(b"\0", 1)[-1].isdigit()
-
-
-def is_state_key(key: bytes) -> bool:
-    """Whether a key of checkpoints is that of where a state is."""
-    return key.endswith(b"\0state")

@@ -22,11 +22,13 @@ import msgspec
 from headwater.backup.archive import Archive
 from headwater.backup.format import CHECKPOINTS, INDEX, SNAPSHOTS, TOPICS, Item
 from headwater.backup.live import Live, live, values
-from headwater.backup.relocate import Lost, Relocation, is_chunk_key, is_state_key, pointed_to
+from headwater.backup.relocate import Lost, Relocation, pointed_to
 from headwater.backup.target import RESTORE_KEY, Line, Target
 from headwater.clock import wall_ms
 from headwater.config import Config
 from headwater.crash import crash_point
+from headwater.log.checkpoints import is_state_key
+from headwater.log.sealing import is_chunk_key
 from headwater.log.snapshots import POSITION_KEY, PROOF_ERRORS
 from headwater.recovery.ahead import ahead
 from headwater.topics import connect_topics

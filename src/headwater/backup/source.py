@@ -12,12 +12,11 @@ import msgspec
 
 from headwater.backup.archive import Archive
 from headwater.backup.format import SNAPSHOTS
-from headwater.backup.relocate import is_chunk_key
 from headwater.compression import Codec, compress, decompress
 from headwater.config import Config
 from headwater.errors import CorruptData, KeyNotFound
 from headwater.log.chain import partition_of
-from headwater.log.sealing import decode_snapshot
+from headwater.log.sealing import decode_snapshot, is_chunk_key
 from headwater.log.snapshots import PROOF_ERRORS, Snapshot
 from headwater.recovery.layers import BACKUP, REPLICA, Source
 from headwater.tiers import Tier, open_tier

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from headwater.log.fold import Head
+from headwater.log.notes import Note
 from headwater.state.values import unpack
 from headwater.wire import codec
 
@@ -75,6 +76,13 @@ def mark(head: Head, checkpoint_id: str, type_: str, **fields: Any) -> Checkpoin
     )
 
 
+def noted(note: Note) -> dict[str, Any]:
+    """What a note says of its checkpoint, besides id and type: fields for :func:`mark`."""
+    fields = msgspec.structs.asdict(note)
+    del fields["id"], fields["type"]
+    return fields
+
+
 def checkpoint_key(agent_id: str, checkpoint_id: str) -> bytes:
     """Key of a Checkpoint record."""
     return f"{agent_id}\0{checkpoint_id}".encode()
@@ -89,6 +97,16 @@ def split_key(key: bytes) -> tuple[str, str, bool]:
     """Agent id, checkpoint id, and whether it is the key of a CheckpointState."""
     agent_id, checkpoint_id, *rest = key.split(b"\0")
     return agent_id.decode(), checkpoint_id.decode(), rest == [_STATE]
+
+
+def is_state_key(key: bytes) -> bool:
+    """Whether a key of checkpoints is that of a CheckpointState record."""
+    return key.endswith(b"\0" + _STATE)
+
+
+def is_held_key(key: bytes) -> bool:
+    """Whether a key of snapshots is that of a checkpoint's own state."""
+    return key.endswith(b"\0c")
 
 
 def held_id(agent_id: str, version: int) -> str:

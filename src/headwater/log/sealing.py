@@ -68,6 +68,11 @@ def seal(snapshot: Snapshot, *, compress_bytes: int = _COMPRESS_BYTES) -> Sealed
     return Sealed(snapshot=snapshot, codec=how, stored=stored, chunks=chunks)
 
 
+def is_chunk_key(key: bytes) -> bool:
+    """Whether a key of snapshots is that of a piece of one: its number comes last."""
+    return key.rsplit(b"\0", 1)[-1].isdigit()
+
+
 def _chunk(snapshot_id: str, number: int, data: bytes) -> tuple[str, bytes]:
     record: Record = {"snapshot_id": snapshot_id, "number": number, "data": data}
     return f"{snapshot_id}\x00{number}", codec("SnapshotChunk").encode(record)

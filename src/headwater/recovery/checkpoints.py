@@ -15,6 +15,7 @@ from headwater.log.checkpoints import (
     decode_checkpoint,
     decode_state,
     mark,
+    noted,
     split_key,
 )
 from headwater.log.fold import Admission, Head, admit, advance, genesis
@@ -119,12 +120,9 @@ class _Held:
                 self.head,
                 note.id,
                 note.type,
-                label=note.label,
-                metadata=note.metadata,
-                state_hash=note.state_hash,
-                self_contained=note.self_contained,
                 node_id=change.node_id,
                 created_at=change.created_at,
+                **noted(note),
             )
 
 

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from headwater.errors import HeadwaterError, RetryableError
+from headwater.log.checkpoints import is_held_key
 from headwater.log.fold import Agent
 from headwater.log.records import parse
-from headwater.log.sealing import decode_snapshot
+from headwater.log.sealing import decode_snapshot, is_chunk_key
 from headwater.log.snapshots import PROOF_ERRORS, IndexEntry, Snapshot
 from headwater.recovery.layers import (
     CHECKPOINT,
@@ -81,7 +82,9 @@ def _layers(
     """Layers and what they hold; one that cannot be read is noted in ``tried`` and passed over."""
     held = read_snapshots(recovery, partition, entry.head.agent_id, tried)
     indexed = {pointer.offset for pointer in entry.snapshots}
-    checkpoints = {at for at, snapshot in held.items() if snapshot.snapshot_id.endswith("\0c")}
+    checkpoints = {
+        at for at, snapshot in held.items() if is_held_key(snapshot.snapshot_id.encode())
+    }
     yield NEWEST, [held[at] for at in held if at in indexed]
     yield OLDER, [held[at] for at in held if at not in indexed | checkpoints]
     yield CHECKPOINT, [held[at] for at in checkpoints]
@@ -107,7 +110,7 @@ def read_snapshots(
     values: dict[int, tuple[bytes, bytes]] = {}
     try:
         for offset, key, value in _scan(recovery, partition, prefix):
-            if _is_chunk(key):
+            if is_chunk_key(key):
                 chunks[offset] = value
             else:
                 values[offset] = key, value
@@ -129,11 +132,6 @@ def _scan(recovery: Recovery, partition: int, prefix: bytes) -> Iterator[tuple[i
                 key, value = message.key() or b"", message.value()
                 if value is not None and key.startswith(prefix):
                     yield message.offset() or 0, key, value
-
-
-def _is_chunk(key: bytes) -> bool:
-    """Whether a key of snapshots is that of a piece: the number of it comes last."""
-    return key.rsplit(b"\0", 1)[-1].isdigit()
 
 
 def read_events(recovery: Recovery, partition: int, agent_id: str) -> Events:

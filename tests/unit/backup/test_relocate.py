@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headwater.backup.relocate import Lost, Relocation, is_chunk_key, pointed_to
+from headwater.backup.relocate import Lost, Relocation, pointed_to
 from headwater.errors import HeadwaterError
 from headwater.log.checkpoints import CheckpointState, decode_state, encode_state
 from headwater.log.fold import genesis
 from headwater.log.origin import Base, Origin
 from headwater.log.resolve import resolver
-from headwater.log.sealing import decode_snapshot, encode_snapshot
+from headwater.log.sealing import decode_snapshot, encode_snapshot, is_chunk_key
 from headwater.log.snapshots import IndexEntry, Pointer, decode_entry, encode_entry, origin_snapshot
 from headwater.state.model import new_document, state_hash
 from headwater.wire import codec
