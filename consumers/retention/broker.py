@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from confluent_kafka import IsolationLevel, Message, TopicPartition
+from confluent_kafka import Message, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from headwater.config import Config
 from headwater.kafka import clients
 from headwater.kafka.errors import mapped
+from headwater.kafka.offsets import EARLIEST, LATEST, list_offsets
 from headwater.kafka.reader import ReaderPool
-
-# What is not decided yet counts, too, where the question is whether something was written at all.
-_UNDECIDED = clients.SCANS | {"isolation.level": "read_uncommitted"}
-_EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
-_LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
 
 class Broker:
@@ -26,7 +22,7 @@ class Broker:
         self._admin: AdminClient = clients.admin(config)
         self._timeout_s = config.read_timeout.total_seconds()
         self._decided = ReaderPool(config, clients.SCANS)
-        self._undecided = ReaderPool(config, _UNDECIDED)
+        self._undecided = ReaderPool(config, clients.UNDECIDED)
 
     def close(self) -> None:
         """Give the connections back."""
@@ -35,11 +31,11 @@ class Broker:
 
     def ends(self, topic: str, partitions: Iterable[int]) -> dict[int, int]:
         """The offset behind the last record of each partition, whether it is decided or not."""
-        return self._offsets(topic, partitions, _LATEST)
+        return self._offsets(topic, partitions, LATEST)
 
     def starts(self, topic: str, partitions: Iterable[int]) -> dict[int, int]:
         """The offset of the first record of each partition."""
-        return self._offsets(topic, partitions, _EARLIEST)
+        return self._offsets(topic, partitions, EARLIEST)
 
     def since(self, topic: str, partitions: Iterable[int], at_ms: int) -> dict[int, int]:
         """The first offset of each partition whose record is not older than ``at_ms`` (ms since
@@ -52,14 +48,7 @@ class Broker:
 
     def _offsets(self, topic: str, partitions: Iterable[int], spec: OffsetSpec) -> dict[int, int]:
         name = self._config.topic(topic)
-        wanted = {TopicPartition(name, p): spec for p in partitions}
-        with mapped(f"asking for offsets of {name}"):
-            found = self._admin.list_offsets(
-                wanted,
-                isolation_level=IsolationLevel.READ_UNCOMMITTED,
-                request_timeout=self._timeout_s,
-            )
-            return {place.partition: future.result().offset for place, future in found.items()}
+        return list_offsets(self._admin, name, partitions, spec, self._timeout_s)
 
     def read(
         self, topic: str, partition: int, start: int | None, end: int, *, decided: bool = True

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from hashlib import sha256
-
 import msgspec
 
 from headwater.clock import wall_ms
@@ -21,17 +19,15 @@ from headwater.log.fold import Agent
 from headwater.log.resolve import read_snapshot
 from headwater.log.sealing import Sealed, seal
 from headwater.log.snapshots import (
-    FULL,
     Pointer,
     Snapshot,
     extend_agent,
     extend_partly,
+    full_snapshot,
     start_agent,
 )
 from headwater.recovery import Recovery
 from headwater.recovery.travel import at
-from headwater.state.model import state_hash
-from headwater.state.values import pack
 from headwater.wire import codec
 
 from .agents import Hold
@@ -80,35 +76,25 @@ class Holder:
 
     def _snapshot(self, hold: Hold, checkpoint: Checkpoint) -> Snapshot:
         agent, events_offset = self._agent(hold, checkpoint)
-        found = state_hash(checkpoint.agent_id, agent.document)
-        if checkpoint.state_hash not in (None, found):
+        # What is between two snapshots knows less of its head than the checkpoint does.
+        agent.head = msgspec.structs.replace(
+            agent.head,
+            version=checkpoint.version,
+            sequence=checkpoint.sequence,
+            hash=checkpoint.hash,
+            session_id=checkpoint.session_id,
+            request_id=checkpoint.request_id,
+        )
+        full = full_snapshot(
+            agent, events_offset=events_offset, node_id=self._node_id, created_at=wall_ms()
+        )
+        if checkpoint.state_hash not in (None, full.state_hash):
             raise InvalidState(
                 f"version {checkpoint.version} of agent {checkpoint.agent_id!r} has another state "
                 f"than its checkpoint {checkpoint.checkpoint_id!r} was made of", "state_hash",
             )  # fmt: skip
-        payload = pack(agent.document)
-        return Snapshot(
-            snapshot_id=held_id(checkpoint.agent_id, checkpoint.version),
-            agent_id=checkpoint.agent_id,
-            kind=FULL,
-            from_version=checkpoint.version,
-            to_version=checkpoint.version,
-            from_hash=checkpoint.hash,
-            to_hash=checkpoint.hash,
-            sequence=checkpoint.sequence,
-            epoch=agent.head.epoch,
-            nonce=agent.head.nonce,
-            events_offset=events_offset,
-            session_id=checkpoint.session_id,
-            request_id=checkpoint.request_id,
-            node_id=self._node_id,
-            created_at=wall_ms(),
-            change_count=0,
-            inapplicable=agent.inapplicable,
-            state_hash=found,
-            checksum=sha256(payload).digest(),
-            payload=payload,
-        )
+        held = held_id(checkpoint.agent_id, checkpoint.version)
+        return msgspec.structs.replace(full, snapshot_id=held)
 
     def _agent(self, hold: Hold, checkpoint: Checkpoint) -> tuple[Agent, int]:
         recovery = self._recovery

@@ -22,11 +22,11 @@ from confluent_kafka import (
     Message,
     TopicPartition,
 )
-from confluent_kafka.admin import OffsetSpec
 
 from headwater.config import Config
 from headwater.kafka import clients
 from headwater.kafka.errors import mapped, to_headwater
+from headwater.kafka.offsets import EARLIEST
 from headwater.topics import connect_topics
 
 from .cache import SnapshotCache
@@ -302,8 +302,7 @@ class Compactor:
 
     def _firsts(self, numbers: Iterable[int]) -> list[TopicPartition]:
         """Where partitions begin now; 0 for those whose leader does not tell at once."""
-        earliest = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
-        asked = {self._place(number): earliest for number in numbers}
+        asked = {self._place(number): EARLIEST for number in numbers}
         if not asked:
             return []
         places = []

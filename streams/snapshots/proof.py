@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from headwater.errors import InvalidState, Unprovable
+from headwater.kafka.reader import runs
 from headwater.log.fold import Agent, fold, new_agent
 from headwater.log.records import parse
 from headwater.log.resolve import resolver
@@ -45,7 +46,7 @@ class ChainReader:
         """
         self._ahead = {}
         missing = {p.offset: p for p in pointers if not self._cache.get(self._partition, p.offset)}
-        for run in _runs(sorted(missing)):
+        for run in runs(missing, _GAP):
             if len(run) > 1:
                 much = sum(missing[offset].size for offset in run) > _MUCH_BYTES
                 for offset, value in self._store.read_snapshots(run[0], run[-1], much):
@@ -114,15 +115,3 @@ class ChainReader:
                 break
             start = snapshot.events_offset
         return agent, start
-
-
-def _runs(offsets: Iterable[int]) -> Iterator[list[int]]:
-    """Ascending offsets in runs without a large gap."""
-    run: list[int] = []
-    for offset in offsets:
-        if run and offset - run[-1] > _GAP:
-            yield run
-            run = []
-        run.append(offset)
-    if run:
-        yield run

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 
+import msgspec
+
 from headwater.errors import PathItem, TooLarge
 from headwater.log.origin import Base, Origin, decode_origin, encode_origin
 from headwater.log.resolve import Fetch
@@ -42,16 +44,7 @@ def refer(trip: Trip, fetch: Fetch, limit_bytes: int) -> bytes:
     if depth <= _DEEPEST and len(patch) <= limit_bytes and _leads_there(trip, origin):
         return patch
     ops: list[Op] = [(SET, (name,), document[name]) for name in FIELDS]
-    whole = encode_origin(
-        Origin(
-            agent=origin.agent,
-            version=origin.version,
-            hash=origin.hash,
-            state_hash=origin.state_hash,
-            size=origin.size,
-            patches=(encode_patch(ops),),
-        )
-    )
+    whole = encode_origin(msgspec.structs.replace(origin, base=(), patches=(encode_patch(ops),)))
     if len(whole) > limit_bytes:
         where: tuple[PathItem, ...] = heaviest(document)
         what = f"agent {head.agent_id!r}: version {head.version}, which no snapshots lead to yet,"

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 from confluent_kafka import (
-    IsolationLevel,
     KafkaError,
     KafkaException,
     Message,
@@ -19,13 +18,11 @@ from headwater.config import Config
 from headwater.errors import Conflict, NotEmpty, Unavailable
 from headwater.kafka import clients
 from headwater.kafka.errors import mapped, to_headwater
+from headwater.kafka.offsets import EARLIEST, LATEST, list_offsets
 from headwater.kafka.reader import ReaderPool
 
 RESTORE_KEY = b"!restore"
-_EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
-_LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 _HOLDS = "{}[{}] holds {}: a backup is restored into a cluster, or under a prefix, that holds none"
-_UNDECIDED = clients.SCANS | {"isolation.level": "read_uncommitted"}
 
 
 class Line:
@@ -74,27 +71,22 @@ class Target:
         self._failure: Exception | None = None
         self._producer: Producer = clients.producer(config, linger_ms=20)
         self._admin: AdminClient = clients.admin(config)
-        self._readers = ReaderPool(config, _UNDECIDED)
+        self._readers = ReaderPool(config, clients.UNDECIDED)
         self._lines: list[Line] = []
 
     def lines(self, topic: str) -> list[Line]:
         """All partitions of a topic, to write to from their ends on."""
-        name, ends = self.config.topic(topic), self._offsets(topic, _LATEST)
+        name, ends = self.config.topic(topic), self._offsets(topic, LATEST)
         lines = [Line(name, p, end, self._fail) for p, end in enumerate(ends)]
         self._lines += lines
         return lines
 
     def _offsets(self, topic: str, spec: OffsetSpec) -> list[int]:
+        numbers = range(self.partitions)
+        timeout_s = self.config.read_timeout.total_seconds()
         name = self.config.topic(topic)
-        places = {TopicPartition(name, p): spec for p in range(self.partitions)}
-        with mapped(f"asking for offsets of {name}"):
-            found = self._admin.list_offsets(
-                places,
-                isolation_level=IsolationLevel.READ_UNCOMMITTED,
-                request_timeout=self.config.read_timeout.total_seconds(),
-            )
-            offsets = {place.partition: future.result().offset for place, future in found.items()}
-        return [offsets[p] for p in range(self.partitions)]
+        offsets = list_offsets(self._admin, name, numbers, spec, timeout_s)
+        return [offsets[p] for p in numbers]
 
     def put(self, line: Line, key: bytes, value: bytes | None, timestamp: int | None) -> None:
         """Write the next record of a partition. ``timestamp``: ms since 1970, None for now."""
@@ -150,13 +142,13 @@ class Target:
         """Raises :class:`NotEmpty` for a cluster that holds agents or events, unless all that it
         holds is what an unfinished restore has left.
         """
-        firsts, ends = self._offsets("events", _EARLIEST), self._offsets("events", _LATEST)
+        firsts, ends = self._offsets("events", EARLIEST), self._offsets("events", LATEST)
         for partition, (first, end) in enumerate(zip(firsts, ends, strict=True)):
             if end == first:
                 continue
             if end - first > 1 or self.read("events", partition)[0].key() != RESTORE_KEY:
                 raise NotEmpty(_HOLDS.format(self.config.topic("events"), partition, "events"))
-        ends = self._offsets("index", _LATEST)
+        ends = self._offsets("index", LATEST)
         if not any(ends) or self.unfinished():
             return
         for partition, end in enumerate(ends):

@@ -58,6 +58,9 @@ SCANS = {
 # that; one who follows a partition for long would keep the brokers busy so.
 SCANS_TO_THE_END = SCANS | {"fetch.wait.max.ms": 1}
 
+# What is not decided yet counts, too, where the question is whether something was written at all.
+UNDECIDED = SCANS | {"isolation.level": "read_uncommitted"}
+
 # Waiting for the next record of one partition, with little kept in memory meanwhile.
 FOLLOWING = {
     "fetch.min.bytes": 1,

@@ -110,7 +110,7 @@ class Reader:
         Records that lie side by side are read in one go: each beginning costs a millisecond.
         """
         found: dict[int, bytes] = {}
-        for run in _runs(offsets):
+        for run in runs(offsets, _NEAR):
             wanted = frozenset(run)
             for batch in self.scan(topic, partition, run[0], run[-1] + 1):
                 for message in batch:
@@ -189,11 +189,11 @@ class Reader:
             raise to_headwater(error, where)
 
 
-def _runs(offsets: Iterable[int]) -> Iterator[list[int]]:
-    """Offsets in order, in runs within which the gaps are small."""
+def runs(offsets: Iterable[int], gap: int) -> Iterator[list[int]]:
+    """Offsets in order, in runs within which none is more than ``gap`` after the one before."""
     run: list[int] = []
     for offset in sorted(set(offsets)):
-        if run and offset - run[-1] > _NEAR:
+        if run and offset - run[-1] > gap:
             yield run
             run = []
         run.append(offset)

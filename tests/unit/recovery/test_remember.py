@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headwater.kafka.reader import _runs
+from headwater.kafka.reader import _NEAR, runs
 from headwater.log.fold import Agent, genesis
 from headwater.log.snapshots import Snapshot, full_snapshot
 from headwater.recovery.remember import Remembered
@@ -41,6 +41,6 @@ def test_putting_the_same_again_takes_no_more_room() -> None:
 
 def test_offsets_are_read_in_runs() -> None:
     """Small gaps are read over, large ones are not; order and repeats do not matter."""
-    assert list(_runs([])) == []
-    assert list(_runs([7])) == [[7]]
-    assert list(_runs([30, 1, 3, 7, 3, 12, 31])) == [[1, 3, 7], [12], [30, 31]]
+    assert list(runs([], _NEAR)) == []
+    assert list(runs([7], _NEAR)) == [[7]]
+    assert list(runs([30, 1, 3, 7, 3, 12, 31], _NEAR)) == [[1, 3, 7], [12], [30, 31]]
