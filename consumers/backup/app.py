@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
-import threading
 from contextlib import ExitStack
 from datetime import timedelta
-from types import FrameType
 
 from headwater.backup.builder import SEGMENT_BYTES
 from headwater.config import Config
+from headwater.program import until_told
 from headwater.tiers import open_tier
 
 from .job import INTERVAL, Backup, to_json, yield_to_others
@@ -33,22 +31,12 @@ def run(
     no retry can mend.
     """
     yield_to_others()
-    stop = threading.Event()
-
-    def end(number: int, frame: FrameType | None) -> None:
-        stop.set()
-
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        with ExitStack() as stack:
-            tier = stack.enter_context(open_tier(to, config))
-            second = None if replica is None else stack.enter_context(open_tier(replica, config))
-            backup = Backup(
-                config, tier, interval=interval, segment_bytes=segment_bytes, replica=second
-            )
-            backup.run(stop)
-            if json_stats:
-                sys.stdout.write(json.dumps(to_json(backup.stats())) + "\n")
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with until_told() as stop, ExitStack() as stack:
+        tier = stack.enter_context(open_tier(to, config))
+        second = None if replica is None else stack.enter_context(open_tier(replica, config))
+        backup = Backup(
+            config, tier, interval=interval, segment_bytes=segment_bytes, replica=second
+        )
+        backup.run(stop)
+        if json_stats:
+            sys.stdout.write(json.dumps(to_json(backup.stats())) + "\n")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import signal
 import threading
 from datetime import timedelta
-from types import FrameType
 
 from headwater.clock import wall_ms
 from headwater.config import Config
 from headwater.errors import ConfigError, Fenced, HeadwaterError
+from headwater.program import until_told
 from headwater.topics import connect_topics
 
 from .job import Done, Retention
@@ -27,22 +26,13 @@ def run(config: Config, *, policy: Policy | None = None, interval: timedelta = I
     A pass that fails is logged, and made again when the next is due. Raises
     :class:`ConfigError` for settings and topics that are not as they must be.
     """
-    stop = threading.Event()
-
-    def end(number: int, frame: FrameType | None) -> None:
-        stop.set()
-
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
+    with until_told() as stop:
         retention = Retention(config, connect_topics(config), policy)
         try:
             log.info("retention %s started: a pass every %s", config.node_id, interval)
             follow(retention, interval, stop)
         finally:
             retention.close()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def follow(retention: Retention, interval: timedelta, stop: threading.Event) -> None:

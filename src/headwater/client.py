@@ -32,14 +32,13 @@ from headwater.recovery.calibrate import Predictor
 from headwater.recovery.derive import Derivations
 from headwater.recovery.predict import FleetPrediction, Prediction
 from headwater.topics import connect_topics
-from headwater.travelling import Travelling
 
 log = logging.getLogger("headwater.client")
 
 _CLAIM_TIMEOUT = timedelta(seconds=30)
 
 
-class Client(Keeping, Mending, Travelling):
+class Client(Keeping, Mending):
     """One process's connection: made by :func:`headwater.connect`, safe for several threads.
 
     Holds one producer for all agents; heartbeats begin with the first claim.

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from headwater.agent.checkpoint import Metadata, new_note
-from headwater.agent.importing import put_imported
 from headwater.agent.notes import Sent, send_note, send_notes
 from headwater.agent.session import Session
 from headwater.agent.unclaimed import UnclaimedSession
+from headwater.agent.whole import put_whole
 from headwater.errors import AgentNotFound, ConfigError, HeadwaterError, PointNotFound
 from headwater.log.checkpoints import Checkpoint
 from headwater.log.exports import CODECS, decode_export, encode_export
@@ -116,7 +116,13 @@ class Keeping(Travelling):
         checkpoint, document = decode_export(data)
         validate(document, checkpoint.agent_id)
         with self._beginning(new_id, session) as opened:
-            put_imported(opened, checkpoint, document)
+            put_whole(
+                opened,
+                document,
+                agent_id=checkpoint.agent_id,
+                version=checkpoint.version,
+                chain_hash=checkpoint.hash,
+            )
             origin = {"agent_id": checkpoint.agent_id, "checkpoint_id": checkpoint.checkpoint_id}
             details = {**checkpoint.details, "imported": origin}
             opened.checkpoint(checkpoint.type, checkpoint.label, details)

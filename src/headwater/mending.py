@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from headwater.agent.claim import Claimant, Claimer
-from headwater.agent.parts import Parts
 from headwater.agent.releasing import releasing
 from headwater.agent.session import Session
 from headwater.agent.whole import put_whole
@@ -27,10 +26,10 @@ from headwater.recovery.derive import (
 )
 from headwater.recovery.heads import HeadsOnly
 from headwater.recovery.layers import Attempt, Event
-from headwater.recovery.recover import Recovery
 from headwater.recovery.search import find_last
 from headwater.state.model import AgentState, Document, validate
 from headwater.topics import send
+from headwater.travelling import Travelling
 from headwater.wire import codec
 
 _CLAIM_TIMEOUT = timedelta(seconds=30)
@@ -77,18 +76,10 @@ class Reconstructed:
     error: HeadwaterError | None = None
 
 
-class Mending:
+class Mending(Travelling):
     """Repair and reconstruction, for :class:`~headwater.client.Client`."""
 
-    _parts: Parts
-    _recovery: Recovery
     _derivations: Derivations
-
-    def _check(self) -> None:
-        raise NotImplementedError
-
-    def _own(self, agent_id: str, session: str | None, timeout: timedelta | None) -> Session:
-        raise NotImplementedError
 
     def repair(
         self,
@@ -245,11 +236,12 @@ class Mending:
         return Reconstructed(agent_id=agent_id, lost=True)
 
     def _put_derived(self, agent_id: str, document: Document, *, blindly: bool) -> None:
-        if blindly:
-            with self._owning_blindly(agent_id, _CLAIM_TIMEOUT) as session:
-                put_whole(session, document, agent_id=agent_id, version=0, chain_hash=None)
-            return
-        with releasing(self._own(agent_id, None, _CLAIM_TIMEOUT)) as session:
+        owned = (
+            self._owning_blindly(agent_id, _CLAIM_TIMEOUT)
+            if blindly
+            else releasing(self._own(agent_id, None, _CLAIM_TIMEOUT))
+        )
+        with owned as session:
             put_whole(session, document, agent_id=agent_id, version=0, chain_hash=None)
 
     def _rebuild(self, agent_id: str) -> Document | None:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 
 from headwater.errors import HeadwaterError
 
@@ -23,3 +27,19 @@ def run_program(name: str, run: Callable[[], object]) -> int:
         logging.getLogger(f"headwater.{name}").error("%s", error)
         return 1
     return 0
+
+
+@contextmanager
+def until_told() -> Iterator[threading.Event]:
+    """An event that SIGTERM and SIGINT set for the length of the block. In the main thread only."""
+    stop = threading.Event()
+
+    def end(number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

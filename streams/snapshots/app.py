@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-import signal
 import sys
-import threading
 from datetime import timedelta
-from types import FrameType
 
 from headwater.config import Config
 from headwater.errors import RetryableError
+from headwater.program import until_told
 from headwater.recovery import Recovery
 from headwater.recovery.calibrate import Predictor
 from headwater.recovery.predict import TYPICAL, Rates
@@ -56,17 +54,10 @@ def run(
         timing=Timing(commit_s=commit_interval_ms / 1000),
         policy=policy,
     )
-    stop = threading.Event()
-
-    def end(number: int, frame: FrameType | None) -> None:
-        stop.set()
-
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        compactor.run(stop)
+        with until_told() as stop:
+            compactor.run(stop)
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
         if json_stats:
             sys.stdout.write(json.dumps(to_json(compactor.stats())) + "\n")
 

@@ -7,9 +7,12 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
+
+if TYPE_CHECKING:
+    from headwater.recovery.layers import Attempt
 
 _CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
 _MEGABYTE = 1_000_000
@@ -117,3 +120,8 @@ def progress() -> Iterator[Advance]:
 
     with Console(stderr=True).status("") as status:
         yield lambda text: status.update(plain_text(text))
+
+
+def attempts(tried: Iterable[Attempt]) -> list[dict[str, Any]]:
+    """What a recovery tried, as JSON."""
+    return [{"layer": t.layer, "version": t.version, "refused": t.refused} for t in tried]

@@ -10,7 +10,7 @@ import click
 from headwater.cli.context import agent_argument, load_config, quiet, reading
 from headwater.cli.context import as_json as json_option
 from headwater.cli.errors import Exit, NothingYet
-from headwater.cli.output import emit_json, emit_table, progress, say, size
+from headwater.cli.output import attempts, emit_json, emit_table, progress, say, size
 from headwater.errors import AgentNotFound, ConfigError, HeadwaterError, Unavailable
 
 if TYPE_CHECKING:
@@ -102,10 +102,7 @@ def _json(found: Recovered | Failed) -> dict[str, Any]:
         "head_hash": found.head.hash.hex(),
         "state_hash": found.state_hash.hex(),
         "warnings": list(found.warnings),
-        "tried": [
-            {"layer": each.layer, "version": each.version, "refused": each.refused}
-            for each in found.tried
-        ],
+        "tried": attempts(found.tried),
     }
 
 

@@ -9,7 +9,7 @@ import click
 from headwater.cli.confirm import changing, consent, reason_option, writing
 from headwater.cli.context import agent_argument
 from headwater.cli.context import as_json as json_option
-from headwater.cli.output import emit_json, emit_table, local_time, say, size
+from headwater.cli.output import attempts, emit_json, emit_table, local_time, say, size
 
 if TYPE_CHECKING:
     from headwater.mending import Repaired
@@ -78,8 +78,5 @@ def _json(found: Repaired) -> dict[str, Any]:
             }
             for each in found.dropped
         ],
-        "tried": [
-            {"layer": each.layer, "version": each.version, "refused": each.refused}
-            for each in found.tried
-        ],
+        "tried": attempts(found.tried),
     }

@@ -12,7 +12,6 @@ from confluent_kafka import Message
 from headwater.clock import wall_ms
 from headwater.errors import AgentNotFound, HeadwaterError, UndecodableRecord, Unprovable
 from headwater.kafka.reader import Reader
-from headwater.log.chain import partition_of
 from headwater.log.fold import Admission, Agent, Head, admit, advance, fold, genesis, new_agent
 from headwater.log.records import parse
 from headwater.log.sealing import decode_snapshot
@@ -77,20 +76,14 @@ def recover_many(
 
     An agent that cannot be recovered is a :class:`Failed`; the others are not held up.
     """
-    wanted: dict[int, set[bytes]] | None = None
-    if agent_ids is not None:
-        wanted = {}
-        for agent_id in agent_ids:
-            key = agent_id.encode()
-            wanted.setdefault(partition_of(key, recovery.partitions), set()).add(key)
-    partitions = range(recovery.partitions) if wanted is None else sorted(wanted)
+    partitions = list(recovery.by_partition(agent_ids))
     read = (
         found
-        for partition in partitions
-        for found in _read_partition(recovery, partition, wanted[partition] if wanted else None)
+        for partition, wanted in partitions
+        for found in _read_partition(recovery, partition, wanted)
     )
     for found in ahead(read, _AHEAD):
-        yield from _recover(recovery, found, asked_for=wanted is not None)
+        yield from _recover(recovery, found, asked_for=agent_ids is not None)
 
 
 def recover_partition(

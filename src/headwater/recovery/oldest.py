@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from headwater.errors import Unprovable
 from headwater.log.fold import Agent
-from headwater.log.snapshots import PROOF_ERRORS, extend_agent, start_agent
+from headwater.log.snapshots import PROOF_ERRORS
 from headwater.recovery.chains import Chain, SnapshotReader
 from headwater.recovery.recover import Recovery
-from headwater.recovery.replay import Start
+from headwater.recovery.replay import Start, start_within
 from headwater.recovery.travel import past_of
 from headwater.state.model import new_document
 
@@ -37,16 +37,8 @@ def _first_within(
     chain: Chain, reader: SnapshotReader, recovery: Recovery, first_offset: int
 ) -> Start | None:
     """The first snapshot of a chain behind which all events are kept."""
-    agent: Agent | None = None
     try:
-        for pointer in chain.pointers:
-            snapshot = reader.read(pointer)
-            if agent is None:
-                agent = start_agent(snapshot, recovery.resolve)
-            else:
-                extend_agent(agent, snapshot)
-            if snapshot.events_offset >= first_offset:
-                return Start(agent, snapshot.events_offset)
+        start = start_within(map(reader.read, chain.pointers), recovery.resolve, first_offset)
     except PROOF_ERRORS:
         return None
-    return None
+    return start if start.offset >= first_offset else None

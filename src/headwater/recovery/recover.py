@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -162,6 +162,20 @@ class Recovery:
     def partition_of(self, agent_id: str) -> int:
         """The partition that holds an agent, in events, snapshots and index."""
         return partition_of(agent_id.encode(), self.partitions)
+
+    def by_partition(
+        self, agent_ids: Iterable[str] | None
+    ) -> Iterator[tuple[int, set[bytes] | None]]:
+        """The partitions of agents, in order, with the keys that are wanted of each; for None
+        every partition, with None for all that is there.
+        """
+        if agent_ids is None:
+            yield from ((number, None) for number in range(self.partitions))
+            return
+        wanted: dict[int, set[bytes]] = {}
+        for key in map(str.encode, agent_ids):
+            wanted.setdefault(partition_of(key, self.partitions), set()).add(key)
+        yield from sorted(wanted.items())
 
     def advance(self, recovered: Recovered, *, until: int | None = None) -> Recovered:
         """``recovered``, read on to the end of its events partition, or through ``until``.

@@ -13,7 +13,6 @@ from typing import Any
 from confluent_kafka import Message
 
 from headwater.errors import AgentNotFound, ChangeRejected, HeadwaterError, UndecodableRecord
-from headwater.log.chain import partition_of
 from headwater.log.fold import Admission, Agent, admit, fold, genesis, new_agent
 from headwater.log.origin import read_origin
 from headwater.log.records import StateChange, parse
@@ -104,13 +103,7 @@ def rehearse(
     events lead on. Stops at an agent's first difference. Keeps the states of one partition's
     agents in memory, twice. A :class:`Failed` is an agent that the log does not know.
     """
-    wanted: dict[int, set[bytes]] | None = None
-    if agent_ids is not None:
-        wanted = {}
-        for key in map(str.encode, agent_ids):
-            wanted.setdefault(partition_of(key, recovery.partitions), set()).add(key)
-    for number in range(recovery.partitions) if wanted is None else sorted(wanted):
-        keys = None if wanted is None else wanted[number]
+    for number, keys in recovery.by_partition(agent_ids):
         yield from _partition(recovery, number, keys, function, on_progress)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from confluent_kafka import Message
@@ -10,10 +10,10 @@ from confluent_kafka import Message
 from headwater.errors import UndecodableRecord
 from headwater.log.fold import Admission, Agent, fold, new_agent
 from headwater.log.notes import Forget, read_note
-from headwater.log.origin import read_origin
+from headwater.log.origin import Resolve, read_origin
 from headwater.log.records import StateChange, parse
 from headwater.log.resolve import read_snapshot
-from headwater.log.snapshots import IndexEntry, extend_agent, start_agent
+from headwater.log.snapshots import IndexEntry, Snapshot, extend_agent, start_agent
 from headwater.recovery.recover import Recovery
 from headwater.state.describe import describe
 from headwater.state.patch import decode_patch
@@ -84,19 +84,24 @@ def start_of(
     entry = entry or recovery.index(partition).entry(agent_id.encode())
     if entry is None or not entry.snapshots:
         return Start(new_agent(agent_id, recovery.resolve))
-    agent: Agent | None = None
-    behind = 0
-    for pointer in entry.snapshots:
-        snapshot = read_snapshot(recovery.fetch, partition, agent_id, pointer)
-        if agent is None:
-            agent = start_agent(snapshot, recovery.resolve)
-        else:
-            extend_agent(agent, snapshot)
-        behind = snapshot.events_offset
-        if behind >= first:
+    chain = (read_snapshot(recovery.fetch, partition, agent_id, p) for p in entry.snapshots)
+    return start_within(chain, recovery.resolve, first)
+
+
+def start_within(chain: Iterable[Snapshot], resolve: Resolve, first: int) -> Start:
+    """Where a replay can start in a chain of snapshots that has events from offset ``first`` on:
+    at the first one that holds all before that, or else the last. Raises one of ``PROOF_ERRORS``.
+    """
+    snapshots = iter(chain)
+    snapshot = next(snapshots)
+    agent = start_agent(snapshot, resolve)
+    while snapshot.events_offset < first:
+        following = next(snapshots, None)
+        if following is None:
             break
-    assert agent is not None
-    return Start(agent, behind)
+        snapshot = following
+        extend_agent(agent, snapshot)
+    return Start(agent, snapshot.events_offset)
 
 
 def _entry(start: Start, message: Message) -> Entry:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from confluent_kafka import Message
 
 from headwater.errors import HeadwaterError, SchemaTooNew, UndecodableRecord
-from headwater.log.chain import partition_of
 from headwater.log.fold import Agent, Head, new_agent
 from headwater.log.records import parse
 from headwater.log.snapshots import PROOF_ERRORS, IndexEntry, Snapshot, prove_chain
@@ -137,13 +136,7 @@ def verify(
     the states of one partition's agents in memory. A :class:`Failed` is an agent that the log
     does not know.
     """
-    wanted: dict[int, set[bytes]] | None = None
-    if agent_ids is not None:
-        wanted = {}
-        for key in map(str.encode, agent_ids):
-            wanted.setdefault(partition_of(key, recovery.partitions), set()).add(key)
-    for number in range(recovery.partitions) if wanted is None else sorted(wanted):
-        keys = None if wanted is None else wanted[number]
+    for number, keys in recovery.by_partition(agent_ids):
         yield from _Partition(recovery, number, keys, on_progress).verify()
 
 
