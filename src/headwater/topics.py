@@ -41,6 +41,9 @@ _COMPACTED = {
     "segment.bytes": str(32 << 20),
 }
 _MESSAGE_BYTES = {"max.message.bytes": "1048588"}
+_DAY_MS = 86_400_000
+_DAILY = {"cleanup.policy": "delete", "retention.ms": str(_DAY_MS)}
+_TABLE = {"cleanup.policy": "compact", "segment.bytes": str(32 << 20)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +86,30 @@ LAYOUT = TopicSpec(
 )
 ALL = (LAYOUT, EVENTS, SNAPSHOTS, INDEX, CHECKPOINTS, HEARTBEATS, DEAD_LETTERS)
 
+RECOVERY = TopicSpec(
+    name="recovery",
+    partitions=4,
+    settings={"cleanup.policy": "compact,delete", "retention.ms": str(30 * _DAY_MS)},
+    checked=("cleanup.policy",),
+)
+OUTCOMES = TopicSpec(name="outcomes", partitions=4, settings=_TABLE, checked=("cleanup.policy",))
+COMMANDS = TopicSpec(name="commands", partitions=4, settings=_DAILY, checked=("cleanup.policy",))
+REPLIES = TopicSpec(name="replies", partitions=4, settings=_DAILY, checked=("cleanup.policy",))
+METRICS = TopicSpec(name="metrics", partitions=4, settings=_DAILY, checked=("cleanup.policy",))
+ROUTES = TopicSpec(name="routes", partitions=4, settings=_TABLE, checked=("cleanup.policy",))
+ESCALATIONS = TopicSpec(
+    name="escalations", partitions=1, settings=_TABLE, checked=("cleanup.policy",)
+)
+AUDIT = TopicSpec(
+    name="audit",
+    # One, so that what happened can be read back in the order in which it did.
+    partitions=1,
+    settings={"cleanup.policy": "delete", **_FOREVER},
+    checked=("cleanup.policy", "retention.ms"),
+)
+FLEET = (RECOVERY, OUTCOMES, COMMANDS, REPLIES, METRICS, ROUTES, ESCALATIONS, AUDIT)
+"""What nodes, detectors and strategies need beside :data:`ALL`."""
+
 
 def connect_topics(config: Config) -> int:
     """Make the topics that are missing (if ``config.create_topics``) and check them all.
@@ -90,9 +117,18 @@ def connect_topics(config: Config) -> int:
     Returns the number of partitions over which agents are spread. Raises
     :class:`TopicMismatch` for a topic that is missing or not as it must be.
     """
+    return _connect(config, ALL)
+
+
+def connect_fleet(config: Config) -> int:
+    """:func:`connect_topics`, and the topics of the fleet as well."""
+    return _connect(config, ALL + FLEET)
+
+
+def _connect(config: Config, specs: tuple[TopicSpec, ...]) -> int:
     admin = clients.admin(config)
     existing = _partition_counts(admin, config)
-    missing = [spec for spec in ALL if config.topic(spec.name) not in existing]
+    missing = [spec for spec in specs if config.topic(spec.name) not in existing]
     if missing and not config.create_topics:
         names = ", ".join(config.topic(spec.name) for spec in missing)
         raise TopicMismatch(
@@ -103,7 +139,7 @@ def connect_topics(config: Config) -> int:
         # Not asked again: another broker may not have heard of the new topics yet.
         existing |= _create(admin, config, missing)
     partitions = _layout(config, existing)
-    problems = _problems(admin, config, existing, partitions)
+    problems = _problems(admin, config, existing, partitions, specs)
     if problems:
         raise TopicMismatch("; ".join(problems))
     return partitions
@@ -116,7 +152,8 @@ def find_problems(config: Config) -> list[str]:
     missing = [config.topic(s.name) for s in ALL if config.topic(s.name) not in existing]
     if missing:
         return [f"topic {name} is missing" for name in missing]
-    return _problems(admin, config, existing, _layout(config, existing))
+    specs = ALL + tuple(s for s in FLEET if config.topic(s.name) in existing)
+    return _problems(admin, config, existing, _layout(config, existing), specs)
 
 
 def _metadata(admin: AdminClient, config: Config) -> ClusterMetadata:
@@ -154,7 +191,7 @@ def _create(admin: AdminClient, config: Config, specs: Iterable[TopicSpec]) -> d
             _created(name, future)
 
     _insist(admin, config, create)
-    return _await_leaders(admin, config)
+    return _await_leaders(admin, config, specs)
 
 
 def _created(name: str, future: Future[None]) -> None:
@@ -179,9 +216,11 @@ def _insist(admin: AdminClient, config: Config, call: Callable[[], T]) -> T:
         _metadata(admin, config)
 
 
-def _await_leaders(admin: AdminClient, config: Config) -> dict[str, int]:
+def _await_leaders(
+    admin: AdminClient, config: Config, specs: Iterable[TopicSpec]
+) -> dict[str, int]:
     deadline = time.monotonic() + config.read_timeout.total_seconds()
-    wanted = {config.topic(spec.name) for spec in ALL}
+    wanted = {config.topic(spec.name) for spec in specs}
     while True:
         metadata = _metadata(admin, config)
         topics = metadata.topics
@@ -241,15 +280,19 @@ def send(producer: Producer, config: Config, topic: str, value: bytes) -> None:
 
 
 def _problems(
-    admin: AdminClient, config: Config, existing: dict[str, int], partitions: int
+    admin: AdminClient,
+    config: Config,
+    existing: dict[str, int],
+    partitions: int,
+    specs: tuple[TopicSpec, ...],
 ) -> list[str]:
     problems = []
-    for spec in ALL:
+    for spec in specs:
         name = config.topic(spec.name)
         needed = spec.partitions or partitions
         if existing[name] < needed:
             problems.append(f"topic {name} has {existing[name]} partitions and needs {needed}")
-    resources = [ConfigResource(ResourceType.TOPIC, config.topic(spec.name)) for spec in ALL]
+    resources = [ConfigResource(ResourceType.TOPIC, config.topic(spec.name)) for spec in specs]
 
     def describe() -> list[dict[str, ConfigEntry]]:
         described = admin.describe_configs(resources, request_timeout=_ASK_S)
@@ -257,7 +300,7 @@ def _problems(
             return [described[resource].result() for resource in resources]
 
     described = _insist(admin, config, describe)
-    for spec, resource, settings in zip(ALL, resources, described, strict=True):
+    for spec, resource, settings in zip(specs, resources, described, strict=True):
         problems += [
             f"topic {resource.name} has {key}={settings[key].value} and needs {spec.settings[key]}"
             for key in spec.checked

@@ -1,0 +1,1 @@
+"""What nodes, detectors, strategies and the on-call share: records, their topics, who runs what."""
