@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from headwater.agent.parts import Settled
     from headwater.agent.restore import Restored
     from headwater.agent.session import Session
+    from headwater.agent.takeover import Opened
     from headwater.agent.unclaimed import UnclaimedSession
     from headwater.aio import AsyncClient, AsyncSession
     from headwater.client import Client
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
         UnsupportedValue,
         UpgradeFailed,
     )
+    from headwater.fleet.records import Route
     from headwater.keeping import Emergency
     from headwater.log.checkpoints import Checkpoint
     from headwater.log.notes import CheckpointType
@@ -100,6 +102,7 @@ __all__ = [
     "Migrations",
     "Moment",
     "NotEmpty",
+    "Opened",
     "PointNotFound",
     "Prediction",
     "Reconstructed",
@@ -109,6 +112,7 @@ __all__ = [
     "Repaired",
     "Restored",
     "RetryableError",
+    "Route",
     "SchemaTooNew",
     "Session",
     "SessionClosed",
@@ -135,6 +139,7 @@ _HOMES = {
     "Settled": "headwater.agent.parts",
     "Restored": "headwater.agent.restore",
     "Session": "headwater.agent.session",
+    "Opened": "headwater.agent.takeover",
     "UnclaimedSession": "headwater.agent.unclaimed",
     "AsyncClient": "headwater.aio",
     "AsyncSession": "headwater.aio",
@@ -172,6 +177,7 @@ _HOMES = {
     "Unprovable": "headwater.errors",
     "UnsupportedValue": "headwater.errors",
     "UpgradeFailed": "headwater.errors",
+    "Route": "headwater.fleet.records",
     "Emergency": "headwater.keeping",
     "Checkpoint": "headwater.log.checkpoints",
     "CheckpointType": "headwater.log.notes",

@@ -17,6 +17,7 @@ from headwater.agent.session import Session
 from headwater.agent.unclaimed import UnclaimedSession
 from headwater.client import Client
 from headwater.errors import ChangeRejected, HeadwaterError
+from headwater.fleet.records import Route
 from headwater.keeping import Emergency
 from headwater.log.checkpoints import Checkpoint
 from headwater.mending import Reconstructed, Repaired
@@ -248,6 +249,14 @@ class AsyncClient:
     async def reconstruct(self, agent_ids: Iterable[str] | None = None) -> list[Reconstructed]:
         """Make lost states anew that were declared on :attr:`client` with ``derive``."""
         return await asyncio.to_thread(self._client.reconstruct, agent_ids)
+
+    async def locate(self, agent_id: str) -> Route:
+        """Where an agent runs; see :meth:`Client.locate`."""
+        return await asyncio.to_thread(self._client.locate, agent_id)
+
+    def routes(self, **options: Any) -> AsyncIterator[Route]:
+        """The route of every agent, and its changes; options as in :meth:`Client.routes`."""
+        return _aiter(lambda: self._client.routes(**options))
 
     async def delete(self, agent_id: str, **options: Any) -> None:
         """End an agent's life."""

@@ -7,22 +7,25 @@ import os
 import secrets
 import threading
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, Literal, overload
 
 from headwater.agent.claim import Claimant, Claimer, ClaimPolicy
+from headwater.agent.hearing import Hearing
 from headwater.agent.lease import Lease
 from headwater.agent.parts import Parts
 from headwater.agent.publisher import Publisher
 from headwater.agent.session import Session
+from headwater.agent.takeover import Opened, Taken, Takeover
 from headwater.agent.unclaimed import UnclaimedSession
 from headwater.agent.upgrade import upgrade as upgrade_session
 from headwater.agent.watch import watch
 from headwater.config import Config
 from headwater.errors import ForkedProcess, HeadwaterError, SessionClosed
 from headwater.keeping import Keeping
+from headwater.locating import Locating
 from headwater.log.records import check_agent_id
 from headwater.mending import Mending
 from headwater.migrations import Migrations
@@ -38,7 +41,7 @@ log = logging.getLogger("headwater.client")
 _CLAIM_TIMEOUT = timedelta(seconds=30)
 
 
-class Client(Keeping, Mending):
+class Client(Keeping, Mending, Locating):
     """One process's connection: made by :func:`headwater.connect`, safe for several threads.
 
     Holds one producer for all agents; heartbeats begin with the first claim.
@@ -73,12 +76,18 @@ class Client(Keeping, Mending):
         self._sessions: weakref.WeakSet[Session | UnclaimedSession] = weakref.WeakSet()
         self._blocked: HeadwaterError | None = None
         self._close_lock = threading.Lock()
+        self._routes_lock = threading.Lock()
         _clients.add(self)
 
     @property
     def node_id(self) -> str:
         """The name under which this process owns agents."""
         return self._lease.node_id
+
+    @property
+    def lease(self) -> Lease:
+        """This process's lease."""
+        return self._lease
 
     def open(
         self,
@@ -123,6 +132,45 @@ class Client(Keeping, Mending):
         self._sessions.add(opened)
         return opened
 
+    def open_many(
+        self,
+        agent_ids: Iterable[str],
+        *,
+        timeout: timedelta = _CLAIM_TIMEOUT,
+        replicas: Mapping[str, Recovered] | None = None,
+        hearing: Hearing | None = None,
+        ours: bool = False,
+    ) -> Iterator[Opened]:
+        """:meth:`open` for many agents, each as soon as it is free: one watch over the owners'
+        heartbeats, and claims that travel together.
+
+        An agent goes on with the session that it was in. ``replicas`` are agents as they were read
+        before, the caller's no longer: only what has come since is read. ``hearing`` is one that
+        the caller feeds already; without it the owners' leases count from now. ``ours``: those
+        alone that the log has as this process's, whose sessions were disowned. What goes wrong
+        with one agent does not hold the others up.
+        """
+        self._check()
+        names = dict.fromkeys(map(check_agent_id, agent_ids))
+        takeover = Takeover(self._recovery, self._lease, self._parts.claimer, hearing)
+        taken = takeover.run(names, _goes_on, timeout.total_seconds(), replicas or {}, ours=ours)
+        for each in taken:
+            yield self._opened(each)
+
+    def _opened(self, taken: Taken) -> Opened:
+        agent_id = taken.who.agent_id
+        if taken.claim is None:
+            return Opened(agent_id=agent_id, error=taken.error)
+        session = Session(self._parts, taken.who, taken.claim)
+        self._sessions.add(session)
+        if self._migrations is not None:
+            try:
+                upgrade_session(session, self._migrations)
+            except HeadwaterError as error:
+                self._give_up(session)
+                return Opened(agent_id=agent_id, error=error)
+        return Opened(agent_id=agent_id, session=session)
+
     @overload
     @contextmanager
     def agent(
@@ -152,7 +200,8 @@ class Client(Keeping, Mending):
         """Recover an agent, or begin a new one, and own it for the length of the block.
 
         ``claim="wait"`` waits up to ``timeout`` until nobody else owns it (its owner gave it up,
-        or its lease ran out), ``"refuse"`` does not wait; both raise :class:`AgentOwned`.
+        or its lease ran out), ``"refuse"`` does not wait, ``"steal"`` asks the node that owns it
+        to give it up, and waits; all raise :class:`AgentOwned`.
         ``None`` claims nothing: each change is a compare-and-set. ``session`` defaults to a new
         name. The block's end settles what is in flight and gives the agent up.
         """
@@ -256,6 +305,7 @@ class Client(Keeping, Mending):
         if left:
             log.error("%d changes were never acknowledged", left)
         self._lease.stop()
+        self._stop_locating()
         self._recovery.close()
 
     def _check(self) -> None:
@@ -275,6 +325,12 @@ class Client(Keeping, Mending):
                 "must make its own with headwater.connect()"
             )
         )
+
+
+def _goes_on(recovered: Recovered) -> Claimant:
+    """Who claims an agent that somebody else ran: the session that it is in."""
+    session = recovered.agent.document["session_id"] or f"session-{secrets.token_hex(6)}"
+    return Claimant(agent_id=recovered.agent_id, session_id=session, request_id=None)
 
 
 _clients: weakref.WeakSet[Client] = weakref.WeakSet()

@@ -56,6 +56,11 @@ class SessionBase:
         return self._body.copy()
 
     @property
+    def size_bytes(self) -> int:
+        """About what the state takes, packed; never less."""
+        return self._body.size_bytes
+
+    @property
     def ended(self) -> bool:
         """Whether every later call raises: given up, fenced, or its connection closed."""
         return self._blocked is not None

@@ -146,6 +146,11 @@ class Body:
             what = f"agent {self.agent_id!r}: a change"
             raise TooLarge(what, len(patch), self._limit_change, where)
 
+    @property
+    def size_bytes(self) -> int:
+        """About what the state takes, packed; never less."""
+        return self._size
+
     def check_size(self, document: Document, size: int) -> None:
         """:class:`TooLarge` for a document over the limit."""
         if size > self._limit_state:

@@ -7,22 +7,26 @@ import time
 from dataclasses import dataclass
 from typing import Literal
 
+from headwater import topics
 from headwater.agent.lease import INCARNATION_BYTES, Lease, heartbeat_partition
 from headwater.clock import wall_ms
+from headwater.config import Config
 from headwater.crash import crash_point
 from headwater.errors import AgentOwned
+from headwater.fleet.feed import Sender
+from headwater.fleet.records import Command, CommandAgent, CommandKind
 from headwater.log.chain import record_digest
 from headwater.log.fold import Head
 from headwater.log.records import Encoder
 from headwater.recovery import Recovered, Recovery
 from headwater.wire import codec
 
-ClaimPolicy = Literal["wait", "refuse"]
+ClaimPolicy = Literal["wait", "refuse", "steal"]
 
 NONCE_BYTES = INCARNATION_BYTES
 _STEP_S = 0.02
 # A clock may run this much faster than another one and a lease still be respected.
-_DRIFT = 1.01
+DRIFT = 1.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,22 +56,27 @@ class Claimer:
     def __init__(self, recovery: Recovery, lease: Lease, live_nonces: set[bytes]) -> None:
         self._recovery = recovery
         self._lease = lease
-        self._live = live_nonces
+        self.live_nonces = live_nonces
 
     def claim(self, who: Claimant, policy: ClaimPolicy, timeout_s: float) -> Claim:
-        """Own the agent, or raise :class:`AgentOwned`: at once under ``"refuse"``, under
-        ``"wait"`` after ``timeout_s``.
+        """Own the agent, or raise :class:`AgentOwned`: at once under ``"refuse"``, otherwise
+        after ``timeout_s``. ``"steal"`` asks the owner's node to give it up before it waits.
         """
         deadline = time.monotonic() + timeout_s
         recovered = self._recovery.look(who.agent_id)
+        asked = False
         while True:
+            head = recovered.head
+            if policy == "steal" and head.owned and not asked and not self.is_leftover(head):
+                ask_for(self._recovery.config, who.agent_id, head.node_id)
+                asked = True
             recovered = self._until_free(recovered, policy, deadline)
             claim = self.attempt(who, recovered, recovered.head.epoch + 1)
             if claim.recovered.head.nonce == claim.nonce:
                 return claim
             recovered = claim.recovered
             if time.monotonic() >= deadline and recovered.head.owned:
-                raise _owned(recovered.head, "another process claimed it first")
+                raise owned_by(recovered.head, "another process claimed it first")
 
     def attempt(
         self,
@@ -89,7 +98,7 @@ class Claimer:
         if tried is not None:
             tried.append(digest)
         partition = self._recovery.partition_of(who.agent_id)
-        self._live.add(nonce)
+        self.live_nonces.add(nonce)
         try:
             crash_point("session.before_claim")
             offset = self._lease.send_claim(partition, who.agent_id.encode(), value)
@@ -99,10 +108,10 @@ class Claimer:
             else:
                 recovered = self._recovery.advance(recovered, until=offset + 1)
         except BaseException:
-            self._live.discard(nonce)
+            self.live_nonces.discard(nonce)
             raise
         if recovered.head.nonce != nonce:
-            self._live.discard(nonce)
+            self.live_nonces.discard(nonce)
         return Claim(
             recovered=recovered,
             epoch=epoch,
@@ -131,26 +140,50 @@ class Claimer:
             if self.is_leftover(head):
                 return recovered
             if policy == "refuse":
-                raise _owned(head, 'claim="refuse"')
+                raise owned_by(head, 'claim="refuse"')
             watch = OwnerWatch(self._recovery, self._lease, recovered)
             if watch.wait(deadline):
                 return watch.recovered
             recovered = watch.recovered
             if time.monotonic() >= deadline and recovered.head.owned:
-                raise _owned(head, "it was not given up in time")
+                raise owned_by(head, "it was not given up in time")
         return recovered
 
     def is_leftover(self, head: Head) -> bool:
         """Whether the agent is owned by a claim of this process that no session holds."""
         # A claim of this very process that no session of it holds: one whose acknowledgement
         # was lost. Waiting for this process's own lease to run out would be waiting for ever.
-        return head.incarnation == self._lease.incarnation and head.nonce not in self._live
+        return head.incarnation == self._lease.incarnation and head.nonce not in self.live_nonces
 
 
-def _owned(head: Head, why: str) -> AgentOwned:
+def owned_by(head: Head, why: str) -> AgentOwned:
+    """The error that says who has the agent."""
     return AgentOwned(
         f"agent {head.agent_id!r} is owned by node {head.node_id!r} (epoch {head.epoch}): {why}"
     )
+
+
+def ask_for(config: Config, agent_id: str, node_id: str) -> None:
+    """Tell the node that owns an agent to give it up. A process that is no node does not listen:
+    then it has to end, or its lease to run out, as for anybody who waits.
+    """
+    topics.connect_fleet(config)
+    sender = Sender(config)
+    try:
+        command = Command(
+            command_id=secrets.token_hex(16),
+            node_id=node_id,
+            kind=CommandKind.STOP,
+            agents=[CommandAgent(agent_id=agent_id)],
+            # Its route stays: whoever asks is about to be where it leads.
+            arguments={"handover": True},
+            reason=f"node {config.node_id!r} wants to own it",
+            issued_by=f"node:{config.node_id}",
+            issued_at=wall_ms(),
+        )
+        sender.put("commands", node_id, command)
+    finally:
+        sender.close()
 
 
 class OwnerWatch:
@@ -163,7 +196,7 @@ class OwnerWatch:
         self._head = recovered.head
         self._topic = recovery.config.topic("heartbeats")
         self._partition = heartbeat_partition(self._head.node_id)
-        self._lease_s = self._head.lease_ms / 1000 * _DRIFT
+        self._lease_s = self._head.lease_ms / 1000 * DRIFT
 
     def wait(self, deadline: float) -> bool:
         """True once a whole lease has passed since the owner's last heartbeat was read; False

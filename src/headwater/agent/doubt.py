@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from headwater.agent.claim import Claim, Claimant, Claimer
 from headwater.agent.parts import Settled
 from headwater.agent.pending import Pending
+from headwater.errors import ChangesDropped, InDoubt
+from headwater.kafka.errors import to_headwater
 from headwater.log.chain import next_hash
 
 
@@ -46,4 +48,27 @@ def settled(left: Sequence[Pending], applied: int) -> Settled:
         applied=tuple(p.version for p in left[:applied] if p.checkpoint_id is None),
         dropped=tuple(p.version for p in left[applied:] if p.checkpoint_id is None),
         dropped_checkpoints=tuple(p.checkpoint_id for p in left[applied:] if p.checkpoint_id),
+    )
+
+
+def dropped_error(agent_id: str, version: int, lost: Settled) -> ChangesDropped:
+    """What to tell of changes that are not in the log; the state is as of ``version``."""
+    versions, what = lost.dropped, []
+    if versions:
+        what.append(f"{len(versions)} change(s), version {versions[0]} and on")
+    if lost.dropped_checkpoints:
+        what.append(f"checkpoint(s) {', '.join(lost.dropped_checkpoints)}")
+    return ChangesDropped(
+        f"agent {agent_id!r}: {' and '.join(what)}, are not in the log; its state is as "
+        f"of version {version}: make them again",
+        versions,
+    )
+
+
+def in_doubt_error(agent_id: str, doubt: Pending | None) -> InDoubt:
+    """What to tell while nobody knows what became of the pending record ``doubt``."""
+    cause = to_headwater(doubt.error, "it was not acknowledged") if doubt and doubt.error else ""
+    return InDoubt(
+        f"agent {agent_id!r}: a change was sent and may or may not be in the log; "
+        f"call flush() to learn which count. {cause}".rstrip()
     )

@@ -14,13 +14,15 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaError, Message, Producer
 
 from headwater.clock import Clock, suspended_clock, wall_ms
 from headwater.config import Config
-from headwater.errors import Unavailable
+from headwater.errors import HeadwaterError, Unavailable
 from headwater.kafka import clients
 from headwater.kafka.errors import to_headwater
 from headwater.log.chain import partition_of
@@ -74,6 +76,12 @@ class Lease:
     def __init__(self, config: Config, clock: Clock = suspended_clock) -> None:
         self.config = config
         self.node_id = config.node_id
+        self.report: Callable[[], Mapping[str, Any]] | None = None
+        """What each heartbeat says beside its own, as the schema's fields; asked by its thread."""
+        self.may_beat: Callable[[], bool] = lambda: True
+        """A process that cannot obey any more must not keep its agents: it stops beating."""
+        self.round_trip_s: float | None = None
+        """How long the last acknowledged heartbeat took."""
         self.incarnation = secrets.token_bytes(INCARNATION_BYTES)
         self.lease_ms = config.timing.lease_ms
         self.clock = LeaseClock(self.lease_ms / 1000, clock)
@@ -131,27 +139,43 @@ class Lease:
         """Write a claim and return its offset once it is acknowledged."""
         return self._send(self.config.topic("events"), partition, key, value)
 
+    def send_claims(self, claims: Iterable[tuple[int, bytes, bytes]]) -> list[int | HeadwaterError]:
+        """Write claims, as (partition, key, value), all on their way together; for each its offset
+        once it is acknowledged, or what it met with.
+        """
+        topic = self.config.topic("events")
+        return [
+            to_headwater(error, f"writing to {topic}") if error is not None else offset
+            for error, offset in self._send_all(topic, claims)
+        ]
+
     def send_probe(self, partition: int) -> int:
         """Write a probe to a heartbeats partition and return its offset."""
         return self._send(self._topic, partition, self.node_id.encode(), self._heartbeat("PROBE"))
 
     def _send(self, topic: str, partition: int, key: bytes, value: bytes) -> int:
-        done = threading.Event()
-        outcome: list[tuple[KafkaError | None, int]] = []
-
-        def delivered(error: KafkaError | None, message: Message) -> None:
-            outcome.append((error, message.offset() or 0))
-            done.set()
-
-        self._claims.produce(topic, value, key, partition, delivered)
-        while not done.is_set():
-            self._claims.poll(0.01)
-        error, offset = outcome[0]
+        ((error, offset),) = self._send_all(topic, [(partition, key, value)])
         if error is not None:
             raise to_headwater(error, f"writing to {topic}")
         return offset
 
+    def _send_all(
+        self, topic: str, records: Iterable[tuple[int, bytes, bytes]]
+    ) -> list[tuple[KafkaError | None, int]]:
+        outcomes: dict[int, tuple[KafkaError | None, int]] = {}
+
+        def delivered(number: int, error: KafkaError | None, message: Message) -> None:
+            outcomes[number] = (error, message.offset() or 0)
+
+        count = 0
+        for count, (partition, key, value) in enumerate(records, 1):
+            self._claims.produce(topic, value, key, partition, partial(delivered, count))
+        while len(outcomes) < count:
+            self._claims.poll(0.01)
+        return [outcomes[number] for number in range(1, count + 1)]
+
     def _heartbeat(self, kind: str) -> bytes:
+        said = self.report() if kind == "BEAT" and self.report is not None else {}
         return codec("Heartbeat").encode(
             {
                 "node_id": self.node_id,
@@ -160,6 +184,7 @@ class Lease:
                 "sequence": self._sequence,
                 "lease_ms": self.lease_ms,
                 "sent_at": wall_ms(),
+                **said,
             }
         )
 
@@ -167,10 +192,10 @@ class Lease:
         interval_s = self.config.timing.heartbeat.total_seconds()
         next_s = self.clock.now()
         while not self._stop.is_set():
-            if self.clock.now() >= next_s:
+            if self.clock.now() >= next_s and self.may_beat():
                 next_s = self.clock.now() + interval_s
                 self._beat()
-            self._producer.poll(max(0.0, min(0.05, next_s - self.clock.now())))
+            self._producer.poll(max(0.005, min(0.05, next_s - self.clock.now())))
 
     def _beat(self) -> None:
         self._sequence += 1
@@ -181,6 +206,7 @@ class Lease:
                 log.warning("heartbeat not acknowledged: %s", error.str())
                 return
             self.clock.acknowledged(sent_s)
+            self.round_trip_s = self.clock.now() - sent_s
             self._first.set()
 
         value = self._heartbeat("BEAT")

@@ -8,7 +8,7 @@ from functools import partial
 
 from headwater.agent.checkpoint import Metadata, new_note
 from headwater.agent.claim import Claim, Claimant
-from headwater.agent.doubt import claim_again, count_applied, settled
+from headwater.agent.doubt import claim_again, count_applied, dropped_error, in_doubt_error, settled
 from headwater.agent.draft import ACKNOWLEDGED, STRONG, Change, Level
 from headwater.agent.ownlog import OwnLog
 from headwater.agent.parts import Parts, Settled
@@ -20,11 +20,9 @@ from headwater.errors import (
     ChangesDropped,
     Fenced,
     HeadwaterError,
-    InDoubt,
     SessionClosed,
     Unavailable,
 )
-from headwater.kafka.errors import to_headwater
 from headwater.log.chain import next_hash, record_digest
 from headwater.log.checkpoints import Checkpoint
 from headwater.log.fold import VERSIONED, Head
@@ -50,6 +48,7 @@ class Session(Restoring):
         self._send = parts.publisher.send
         self._ended = False
         self._own_log: OwnLog | None = None
+        self._disowned: HeadwaterError | None = None
         self._take(claim)
         self._changes = {
             (wait, level): Change(self, wait, level)
@@ -186,6 +185,8 @@ class Session(Restoring):
     def _dispatch(
         self, kind: str, patch: bytes, *, block: bool, now_ms: int | None = None
     ) -> Pending:
+        if self._disowned is not None:
+            raise self._disowned
         sequence = self._sequence + 1
         version = self._version + (kind in VERSIONED)
         value = self._encoder.record(kind, self._hash, sequence, patch, now_ms or wall_ms())
@@ -227,7 +228,7 @@ class Session(Restoring):
                 while not (pending.settled or flight.doubt is not None):
                     await told.wait()
                     told.clear()
-            if not pending.settled or level is STRONG:
+            if not pending.settled or level is STRONG or self._disowned is not None:
                 await asyncio.to_thread(self._conclude, pending, level)
         except asyncio.CancelledError:
             if not pending.settled:
@@ -235,6 +236,8 @@ class Session(Restoring):
             raise
 
     def _conclude(self, pending: Pending, level: Level) -> None:
+        if self._disowned is not None:
+            raise self._disowned
         if pending.settled:
             if level is STRONG:
                 self._see_admitted(pending)
@@ -244,9 +247,9 @@ class Session(Restoring):
             # can do that): the log knows whether it counts.
             self._resolve()
             if pending.dropped:
-                raise self._dropped(settled([pending], 0))
+                raise dropped_error(self.agent_id, self._version, settled([pending], 0))
             return
-        raise self._in_doubt()
+        raise in_doubt_error(self.agent_id, self._flight.doubt)
 
     @property
     def _patience_s(self) -> float:
@@ -266,6 +269,8 @@ class Session(Restoring):
             raise Unavailable(
                 f"agent {self.agent_id!r}: the brokers do not answer; call flush() again"
             )
+        if self._disowned is not None:
+            raise self._disowned
         if flight.calm():
             crash_point("session.after_flush")
             return Settled()
@@ -275,41 +280,19 @@ class Session(Restoring):
         """:meth:`flush` without blocking the event loop."""
         return await asyncio.to_thread(self.flush)
 
-    def _dropped(self, lost: Settled) -> ChangesDropped:
-        versions, what = lost.dropped, []
-        if versions:
-            what.append(f"{len(versions)} change(s), version {versions[0]} and on")
-        if lost.dropped_checkpoints:
-            what.append(f"checkpoint(s) {', '.join(lost.dropped_checkpoints)}")
-        return ChangesDropped(
-            f"agent {self.agent_id!r}: {' and '.join(what)}, are not in the log; its state is as "
-            f"of version {self._version}: make them again",
-            versions,
-        )
-
-    def _in_doubt(self) -> InDoubt:
-        doubt = self._flight.doubt
-        cause = (
-            to_headwater(doubt.error, "it was not acknowledged") if doubt and doubt.error else ""
-        )
-        return InDoubt(
-            f"agent {self.agent_id!r}: a change was sent and may or may not be in the log; "
-            f"call flush() to learn which count. {cause}".rstrip()
-        )
-
     def _check(self) -> None:
         if self._blocked is not None:
             raise self._blocked
         if self._flight.doubt is None:
             return
         if not self._flight.only_unproven:
-            raise self._in_doubt()
+            raise in_doubt_error(self.agent_id, self._flight.doubt)
         self._resolve_all()
 
     def _resolve_all(self) -> Settled:
         outcome = self._resolve()
         if outcome.dropped or outcome.dropped_checkpoints:
-            raise self._dropped(outcome)
+            raise dropped_error(self.agent_id, self._version, outcome)
         return outcome
 
     def _resolve(self) -> Settled:
@@ -321,7 +304,7 @@ class Session(Restoring):
         flight = self._flight
         self._parts.publisher.wait(lambda: flight.reported, self._patience_s)
         if not flight.reported:
-            raise self._in_doubt()
+            raise in_doubt_error(self.agent_id, self._flight.doubt)
         left = list(flight.queue)
         claim = claim_again(self._parts.claimer, self._who, self._claim.epoch, self._tried)
         head = claim.recovered.head
@@ -330,6 +313,9 @@ class Session(Restoring):
         applied = count_applied(left, self._tried, head.hash)
         self._parts.live_nonces.discard(self._claim.nonce)
         self._take(claim)
+        if self._disowned is not None:  # meanwhile, by another thread
+            self.disown(self._disowned)
+            raise self._disowned
         self.recovered = claim.recovered
         self._body.install(claim.recovered.agent.document)
         return settled(left, applied)
@@ -388,6 +374,18 @@ class Session(Restoring):
                     break
         finally:
             self._end()
+
+    def disown(self, error: HeadwaterError) -> None:
+        """From another thread: nothing that this session does counts as done any more, whoever
+        waits for it gets ``error``, and its process may claim the agent anew at once.
+
+        What was acknowledged before this call stands before that claim in the log. What is still
+        in flight may stand there or not: the new claim's recovery says.
+        """
+        self._disowned = self._blocked = error
+        self._ended = True
+        # After the lines above: a claim that is made meanwhile looks at them once it is taken.
+        self._parts.live_nonces.discard(self._claim.nonce)
 
     def _end(self) -> None:
         self._ended = True

@@ -28,6 +28,8 @@ COMMANDS = {
     "up": ("headwater.cli.up:up", "Start everything: a local Kafka and the compactor."),
     "demo": ("headwater.cli.demo:demo", "Watch agents work, be killed, and lose nothing."),
     "agents": ("headwater.cli.agents:agents", "List the agents."),
+    "nodes": ("headwater.cli.nodes:nodes", "List the nodes: what they run and how they are."),
+    "locate": ("headwater.cli.nodes:locate", "Tell which node runs an agent."),
     "show": ("headwater.cli.show:show", "Show an agent's state."),
     "history": (
         "headwater.cli.history:history",

@@ -100,6 +100,23 @@ def connect(config: Config) -> int:
         ) from error
 
 
+def connect_to_fleet(config: Config) -> None:
+    """Check the fleet's topics, making none. Raises :class:`NothingYet` where no node, detector
+    or strategy ever ran.
+    """
+    from headwater.topics import connect_fleet
+
+    quiet("headwater.kafka")
+    connect(config)
+    try:
+        connect_fleet(config.with_(create_topics=False))
+    except TopicMismatch as error:
+        raise NothingYet(
+            f"{config.bootstrap_servers} has no topics of a fleet under {config.prefix}*: no node "
+            "ever ran there; `headwater node run` makes them"
+        ) from error
+
+
 def explained(config: Config, error: Unavailable) -> HeadwaterError:
     """``error`` with the reason that the client's own news give, where they tell one."""
     from headwater.kafka.clients import admin
