@@ -54,6 +54,11 @@ class AsyncSession:
         return self._session.session_id
 
     @property
+    def epoch(self) -> int:
+        """The epoch in which this session owns the agent; 0 without a claim."""
+        return getattr(self._session, "epoch", 0)
+
+    @property
     def version(self) -> int:
         """Version of the state, with the changes that are in flight."""
         return self._session.version

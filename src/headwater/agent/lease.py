@@ -88,6 +88,7 @@ class Lease:
         self._topic = config.topic("heartbeats")
         self._partition = heartbeat_partition(self.node_id)
         self._sequence = 0
+        self._waiting: list[float] = []
         self._unchecked = NO_LEASE_CHECK in active()
         self._first = threading.Event()
         self._stop = threading.Event()
@@ -170,8 +171,11 @@ class Lease:
         count = 0
         for count, (partition, key, value) in enumerate(records, 1):
             self._claims.produce(topic, value, key, partition, partial(delivered, count))
+        silent_s = self.clock.now() + clients.SILENCE_S
         while len(outcomes) < count:
             self._claims.poll(0.01)
+            if self.clock.now() > silent_s:
+                clients.seek_leaders(self._claims, topic)
         return [outcomes[number] for number in range(1, count + 1)]
 
     def _heartbeat(self, kind: str) -> bytes:
@@ -196,12 +200,15 @@ class Lease:
                 next_s = self.clock.now() + interval_s
                 self._beat()
             self._producer.poll(max(0.005, min(0.05, next_s - self.clock.now())))
+            if self._waiting and self.clock.now() - self._waiting[0] > clients.SILENCE_S:
+                clients.seek_leaders(self._producer, self._topic)
 
     def _beat(self) -> None:
         self._sequence += 1
         sent_s = self.clock.now()
 
         def delivered(error: KafkaError | None, _: Message) -> None:
+            self._waiting.remove(sent_s)
             if error is not None:
                 log.warning("heartbeat not acknowledged: %s", error.str())
                 return
@@ -214,6 +221,7 @@ class Lease:
             self._producer.produce(
                 self._topic, value, self.node_id.encode(), self._partition, delivered
             )
+            self._waiting.append(sent_s)
         except BufferError:
             log.warning("heartbeat not sent: the send buffer is full")
 

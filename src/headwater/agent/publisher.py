@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import KafkaError, Message, Producer
 
 from headwater.config import Config
 from headwater.errors import Unavailable
@@ -20,10 +20,6 @@ log = logging.getLogger("headwater.publisher")
 Delivered = Callable[[KafkaError | None, Message], None]
 
 _STEP_S = 0.01
-# Once no acknowledgement has come for so long, the leader may have moved: metadata is asked for
-# again, which halves the time until the first acknowledgement after a broker was killed.
-_SILENCE_S = 0.1
-_METADATA_EVERY_S = 0.03
 
 
 class Publisher:
@@ -94,8 +90,8 @@ class Publisher:
                 if now >= deadline:
                     return False
                 self._producer.flush(_STEP_S)
-                if now - started > _SILENCE_S:
-                    self._refresh_metadata()
+                if now - started > clients.SILENCE_S:
+                    clients.seek_leaders(self._producer, self._topic)
         finally:
             with self._lock:
                 self._waiting -= 1
@@ -121,12 +117,6 @@ class Publisher:
         self._busy.set()
         self._thread.join()
         return left
-
-    def _refresh_metadata(self) -> None:
-        try:
-            self._producer.list_topics(self._topic, timeout=_METADATA_EVERY_S)
-        except KafkaException as error:  # only asked to hasten the client's own retries
-            log.debug("no metadata: %s", error)
 
     def _run(self) -> None:
         # Whoever waits in flush() must not lose deliveries to this thread, or would sleep on; so

