@@ -32,6 +32,10 @@ log = logging.getLogger("headwater.compactor")
 
 LONGEST_CHAIN = 16
 _MOST_SKIPS = 256
+_ENDING_BYTES, _ENDING_SHARE = 4096, 0.5
+"""The last increment of a chain that is replaced may have so many bytes, or so much of the new
+state's.
+"""
 _NIL = b"\xc0"
 # Patches nested deeper than this apply to no state, whose depth is limited to less, and might be
 # beyond the recursion limit of a reader that has to split the payload.
@@ -196,9 +200,13 @@ class Planner:
             return None
         dirty.chain.full_failures = 0
         # Versions between the last chain and this one are kept as its end; or, at the beginning
-        # of an agent's life, as a chain from the empty state.
+        # of an agent's life, as a chain from the empty state. Not where that is much beside the
+        # state itself: then they are had from their events, which retention keeps for a day, and
+        # longer where a checkpoint needs them.
         first = draft.segments[0].head.version > chain.version + 1 or len(draft.segments) > 1
-        ending = self._increments(draft, 0).new if chain.pointers or first else []
+        bound = max(_ENDING_BYTES, _ENDING_SHARE * len(snapshot.payload))
+        costly = sum(map(len, draft.payloads)) > bound
+        ending = [] if costly or not (chain.pointers or first) else self._increments(draft, 0).new
         return Plan(
             dirty=dirty,
             kept=(),

@@ -181,3 +181,20 @@ def _at_version(rig: Rig, version: int) -> Agent:
         if found is not None and found.head.version == version:
             return found
     raise AssertionError(f"the log has no version {version}")
+
+
+def test_a_burst_that_rewrites_the_state_is_left_to_its_events() -> None:
+    """The last increment of a chain is not written where it outweighs half of the new state: its
+    versions are then had from the events, and the head from its own chain.
+    """
+    rig, author = Rig(Outweigh(factor=1.5, increments=4)), Author("a")
+    rig.add(author, author.claim(), author.say("begin"))
+    rig.add(author, *(author.say("x" * 1000) for _ in range(20)))
+    everything = snapshots(rig)
+    assert [s.kind for s in everything] == ["FULL", "FULL"]
+    for known, found in ((Events(first=10**6, own=[]), False), (events(rig), True)):
+        search = searching(rig)
+        search.offer(OLDER, everything[:1])
+        agent = search.climb(known)
+        assert (agent is not None) is found
+    assert agent is not None and agent.head == truth(rig).head
