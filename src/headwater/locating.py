@@ -8,22 +8,22 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from headwater.config import Config
-from headwater.errors import AgentNotFound
+from headwater.errors import AgentNotFound, Unavailable
+from headwater.fleet.feed import partition_for
 from headwater.fleet.records import Route
 from headwater.fleet.routes import Routes
 from headwater.log.records import check_agent_id
+from headwater.recovery import Recovery
 from headwater.topics import connect_fleet
 
 _POLL_S = 0.25
-# What the log has is here a few milliseconds later; a table that has just been read is not asked
-# for more than it can know.
-_FRESH_S = 0.05
 
 
 class Locating:
     """Routes, for :class:`~headwater.client.Client`."""
 
     config: Config
+    _recovery: Recovery
     _routes: Routes | None = None
     _routes_lock: threading.Lock
 
@@ -33,14 +33,14 @@ class Locating:
     def locate(self, agent_id: str) -> Route:
         """Where an agent runs: node, its address and the epoch in which it has the agent.
 
-        Told by the routes that nodes write when they take an agent, so a route can be older than
-        what happens right now; the epoch says which of two is newer. Raises
-        :class:`AgentNotFound` for an agent that no node ever ran.
+        Told by the routes that nodes write when they have taken an agent, as of this call; the
+        epoch says which of two is newer. Raises :class:`AgentNotFound` for an agent that no node
+        ever ran.
         """
         self._check()
         check_agent_id(agent_id)
         with self._routes_lock:
-            route = self._table().get(agent_id)
+            route = self._table(agent_id).get(agent_id)
         if route is None:
             raise AgentNotFound(f"agent {agent_id!r}: no node has run it")
         return route
@@ -66,14 +66,19 @@ class Locating:
         connect_fleet(self.config)
         return Routes(self.config)
 
-    def _table(self) -> Routes:
+    def _table(self, agent_id: str) -> Routes:
+        """The table, with everything that its topic now says of an agent."""
         if self._routes is None:
-            table = self._connect()
-            table.wait()
-            self._routes = table
-        while self._routes.read(_FRESH_S):
-            pass
-        return self._routes
+            self._routes = self._connect()
+        table, partition = self._routes, partition_for("routes", agent_id)
+        with self._recovery.points.lend() as reader:
+            _, end = reader.range(self.config.topic("routes"), partition)
+        deadline = time.monotonic() + self.config.read_timeout.total_seconds()
+        while not table.has_read(partition, end):
+            table.read(_POLL_S)
+            if time.monotonic() > deadline:
+                raise Unavailable("the routes cannot be read; try again")
+        return table
 
     def _stop_locating(self) -> None:
         with self._routes_lock:

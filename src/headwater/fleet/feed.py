@@ -39,6 +39,11 @@ def partitions_of(topic: str) -> int:
     return _PARTITIONS[topic]
 
 
+def partition_for(topic: str, key: str) -> int:
+    """The partition of a topic of the fleet that holds a key."""
+    return partition_of(key.encode(), partitions_of(topic))
+
+
 class Encodable(Protocol):
     """A record of the fleet."""
 
@@ -143,7 +148,7 @@ class Sender:
         """
         sent = Sent()
         value = None if record is None else record.encode()
-        partition = partition_of((by or key).encode(), partitions_of(topic))
+        partition = partition_for(topic, by or key)
         with mapped(f"writing to {topic}"):
             self._producer.produce(
                 self._config.topic(topic), value, key.encode(), partition, sent.delivered

@@ -70,6 +70,10 @@ class Routes(RouteTable):
         """Whether everything was read that was there when this was made."""
         return self._feed.caught_up
 
+    def has_read(self, partition: int, end: int) -> bool:
+        """Whether everything in a partition below the offset ``end`` was read."""
+        return self._feed.positions[partition] >= end
+
     def wait(self) -> None:
         """Read all that was there when this was made; raises :class:`Unavailable`."""
         self._take(self._feed.read_all())

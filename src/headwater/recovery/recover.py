@@ -199,7 +199,7 @@ class Recovery:
         """:meth:`advance` for several agents of one partition, whose tail is read once."""
         starts = {r.agent_id.encode(): r.next_offset for r in recovered}
         own: dict[bytes, list[Message]] = {key: [] for key in starts}
-        reads, end = Reads(), max(starts.values(), default=0)
+        end = max(starts.values(), default=0)
         partition = recovered[0].partition
         try:
             with self.scans.lend() as reader:
@@ -212,9 +212,12 @@ class Recovery:
                     end = max(end, _after(batch[-1])) if batch else end
         except Unprovable:  # what comes next was deleted meanwhile: snapshots hold it
             return [self.advance(r, until=until) for r in recovered]
+        done = []
         for r in recovered:
+            reads = Reads()
             self._fold_tail(reads, r.agent, own[r.agent_id.encode()])
-        return [self._done(Reads(), r.agent, partition, end) for r in recovered]
+            done.append(self._done(reads, r.agent, partition, end))
+        return done
 
     def index(self, partition: int) -> IndexPartition:
         """One whole partition of the index."""
