@@ -16,6 +16,7 @@ from headwater import Client, Config
 from headwater.cli import cli
 from headwater.cli.errors import Exit
 from headwater.errors import AgentExists, CorruptData
+from headwater.fleet.audit import read_audit
 from tests.support.clusters import Kafka, fresh_config
 from tests.support.sessions import append
 
@@ -74,6 +75,8 @@ def test_a_checkpoints_life(hw: Client, config: Config) -> None:
     run(config, *delete, "--yes", "--reason", "no room")
     assert run_json(config, "checkpoint", "list", "life") == [milestone]
     assert "no room" in run(config, "history", "life").stdout
+    kept = [r for r in read_audit(config) if r.component == "agent:life"]
+    assert [(r.action, r.reason) for r in kept] == [("checkpoint.deleted", "no room")]
     run(config, *delete, "--yes", code=Exit.NOT_FOUND)
     run(config, "checkpoint", "show", "life", made, code=Exit.NOT_FOUND)
     run(config, "checkpoint", "create", "nobody", code=Exit.NOT_FOUND)

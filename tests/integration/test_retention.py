@@ -17,6 +17,7 @@ from consumers.retention import make_plan
 from consumers.retention.writer import Writer
 from headwater.cli import cli
 from headwater.errors import Fenced
+from headwater.fleet.audit import read_audit
 from headwater.kafka import clients
 from headwater.log.notes import Forget, Note, encode_note
 from headwater.recovery.travel import at
@@ -293,6 +294,8 @@ def test_prune_shows_and_asks_and_does(stage: Stage, fleet: Fleet) -> None:
     shown = json.loads(done.stdout)
     assert (shown["done"], shown["total"]["records"], shown["reason"]) == (True, 1, "a test")
     assert shown["agents"][0]["agent_id"] == "a"
+    (kept,) = read_audit(stage.config)
+    assert (kept.action, kept.reason, kept.detail["records"]) == ("pruned", "a test", 1)
     assert not live(stage, "checkpoints")
     again = json.loads(run("--json", "--yes").stdout)
     assert (again["done"], again["total"]["records"]) == (False, 0)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from headwater.cli.confirm import consent, dry_run_option, reason_option, yes_option
+from headwater.cli.confirm import consent, dry_run_option, keep_in_audit, reason_option, yes_option
 from headwater.cli.context import agent_argument, connected, load_config, reading
 from headwater.cli.context import as_json as json_option
 from headwater.cli.errors import Exit
@@ -136,6 +136,14 @@ def delete(agent_id: str, checkpoint_id: str, dry_run: bool, yes: bool, reason: 
     consent("Give it up?", yes=yes)
     with connected(config) as client:
         client.delete_checkpoint(agent_id, checkpoint_id, reason=reason)
+    keep_in_audit(
+        config,
+        "checkpoint.deleted",
+        f"agent:{agent_id}",
+        what,
+        reason,
+        {"checkpoint_id": checkpoint_id, "version": found.version},
+    )
     say("done")
 
 

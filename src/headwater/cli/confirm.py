@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +16,7 @@ from headwater.cli.output import plain_text, say
 
 if TYPE_CHECKING:
     from headwater.client import Client
+    from headwater.config import Config
 
 dry_run_option = click.option(
     "--dry-run", is_flag=True, help="Say what would be done, and do nothing."
@@ -45,6 +48,32 @@ def writing() -> Iterator[Client]:
         yield client
     finally:
         client.close()
+
+
+def user() -> str:
+    """Who uses the command, as the audit names them; some containers know no names."""
+    try:
+        return f"user:{getpass.getuser()}"
+    except (KeyError, OSError):
+        return f"user:{os.getuid()}"
+
+
+def keep_in_audit(
+    config: Config, action: str, component: str, message: str, reason: str, detail: dict[str, Any]
+) -> None:
+    """Have the audit say what was done here."""
+    from headwater.fleet.audit import audit
+    from headwater.fleet.feed import Sender
+    from headwater.topics import connect_fleet
+
+    connect_fleet(config)
+    sender = Sender(config)
+    try:
+        sender.settle(
+            audit(sender, user(), action, component, message=message, reason=reason, detail=detail)
+        )
+    finally:
+        sender.close()
 
 
 def go_on(what: str, *, dry_run: bool, yes: bool) -> bool:

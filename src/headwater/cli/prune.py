@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from headwater.cli.confirm import consent, dry_run_option, yes_option
+from headwater.cli.confirm import consent, dry_run_option, keep_in_audit, reason_option, yes_option
 from headwater.cli.context import as_json as json_option
 from headwater.cli.context import connect, load_config, quiet
 from headwater.cli.durations import DURATION
@@ -20,8 +19,6 @@ from headwater.loader import load_app
 
 if TYPE_CHECKING:
     from headwater.config import Config
-
-log = logging.getLogger("headwater.retention")
 
 
 def policy_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -68,7 +65,7 @@ def policy_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @dry_run_option
 @policy_options
 @yes_option
-@click.option("--reason", default="", metavar="TEXT", help="Why; said in the log of this run.")
+@reason_option
 @json_option
 @click.pass_context
 def prune(
@@ -100,8 +97,9 @@ def prune(
                 emit_json({**shown, "dry_run": dry_run, "done": False})
             return
         consent("Delete this for good?", yes=yes)
-        log.info("pruning as node %s: %s", config.node_id, reason or "no reason given")
         done = retention.run(now_ms, measure=True)
+        what = "records were deleted for good"
+        keep_in_audit(config, "pruned", "fleet", what, reason, _figures(done.plan.total))
     finally:
         retention.close()
     result = {
