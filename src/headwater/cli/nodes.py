@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from headwater.fleet.records import AgentReport, Route
 
 _HISTORY_S = 60.0
+_PATIENCE_S = 10.0
 
 
 @dataclass(slots=True)
@@ -28,12 +30,9 @@ class _Node:
 
     node_id: str
     life: Life | None = None
+    silent_ms: int | None = None
+    """Since its last heartbeat, by both clocks; None where none was heard."""
     routes: list[Route] = field(default_factory=list)
-
-    @property
-    def silent_ms(self) -> int | None:
-        """Since its last heartbeat, by both clocks; None where none was heard."""
-        return None if self.life is None else max(0, wall_ms() - self.life.beat.sent_at)
 
     @property
     def mode(self) -> str:
@@ -91,12 +90,15 @@ def _nodes(config: Config) -> list[_Node]:
     found: dict[str, _Node] = {}
     pulse, routes = Pulse(config, history_s=_HISTORY_S), Routes(config)
     try:
-        while not pulse.caught_up:
-            pulse.read(0.05)
         routes.wait()
+        deadline = time.monotonic() + _PATIENCE_S
+        while (pulse.read(0.05) or not pulse.caught_up) and time.monotonic() < deadline:
+            continue
+        now = wall_ms()
         for life in pulse.lives.values():
             if life.mode is not NodeMode.CLIENT:
-                found[life.node_id] = _Node(life.node_id, life)
+                silent_ms = max(0, now - life.beat.sent_at)
+                found[life.node_id] = _Node(life.node_id, life, silent_ms)
         for node_id in routes.nodes():
             found.setdefault(node_id, _Node(node_id)).routes = routes.on(node_id)
     finally:

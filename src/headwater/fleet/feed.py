@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from typing import Any, Literal, Protocol
 
-from confluent_kafka import OFFSET_BEGINNING, KafkaError, Message, TopicPartition
+from confluent_kafka import KafkaError, Message, TopicPartition
 
 from headwater.config import Config
 from headwater.errors import SchemaTooNew, Unavailable, UndecodableRecord
@@ -68,23 +68,20 @@ class Feed:
         self._where = f"following {self._topic}"
         reader = Reader(config, clients.POINT_READS)
         try:
-            ends = {p: reader.range(self._topic, p)[1] for p in range(self._count)}
-            self.positions = {p: self._begin(reader, p, start, ends[p]) for p in range(self._count)}
+            ranges = {p: reader.range(self._topic, p) for p in range(self._count)}
+            self.positions = {p: self._begin(reader, p, start, *ranges[p]) for p in ranges}
         finally:
             reader.close()
-        self._ends = ends
+        self._ends = {p: end for p, (_, end) in ranges.items()}
         self._consumer = clients.consumer(config, _TUNING, auto_offset_reset="earliest")
         with mapped(self._where):
             self._consumer.assign(
-                [
-                    TopicPartition(self._topic, p, OFFSET_BEGINNING if at < 0 else at)
-                    for p, at in self.positions.items()
-                ]
+                [TopicPartition(self._topic, p, at) for p, at in self.positions.items()]
             )
 
-    def _begin(self, reader: Reader, partition: int, start: str | int, end: int) -> int:
+    def _begin(self, reader: Reader, partition: int, start: str | int, first: int, end: int) -> int:
         if start == "beginning":
-            return -1
+            return first  # a logical start can take librdkafka half a second
         if start == "end":
             return end
         assert isinstance(start, int)
@@ -171,6 +168,12 @@ class Sender:
         sent = self.send(topic, key, record, by=by)
         self.settle(sent)
         return sent.offset
+
+    def warm(self, *topics: str) -> None:
+        """Find the leaders of topics, so that the first record for each need not wait for that."""
+        for topic in topics:
+            with mapped(f"asking for the leaders of {topic}"):
+                self._producer.list_topics(self._config.topic(topic), timeout=self._timeout_s)
 
     def poll(self) -> None:
         """Let acknowledgements be reported that nobody waits for."""

@@ -6,119 +6,55 @@ Fields that the schema has as a JSON object are dictionaries here.
 
 from __future__ import annotations
 
-from enum import StrEnum
+from contextlib import suppress
 from typing import Any, ClassVar, Self
 
 import msgspec
 
+from headwater.fleet.words import (
+    DEFAULT_SEVERITY,
+    AgentMode,
+    CommandKind,
+    EscalationStatus,
+    FailureType,
+    NodeMode,
+    RecoveryStatus,
+    RouteStatus,
+    Severity,
+    StepState,
+)
 from headwater.wire import codec
 
-
-class FailureType(StrEnum):
-    """What kind of thing went wrong."""
-
-    NODE_FAILURE = "NODE_FAILURE"
-    NETWORK_PARTITION = "NETWORK_PARTITION"
-    STATE_CORRUPTION = "STATE_CORRUPTION"
-    PERFORMANCE_DEGRADATION = "PERFORMANCE_DEGRADATION"
-    RESOURCE_EXHAUSTION = "RESOURCE_EXHAUSTION"
-    TIMEOUT = "TIMEOUT"
-    DATA_INCONSISTENCY = "DATA_INCONSISTENCY"
-
-
-class Severity(StrEnum):
-    """How much it matters."""
-
-    LOW = "LOW"
-    MEDIUM = "MEDIUM"
-    HIGH = "HIGH"
-    CRITICAL = "CRITICAL"
-
-
-DEFAULT_SEVERITY = {
-    FailureType.NODE_FAILURE: Severity.HIGH,
-    FailureType.NETWORK_PARTITION: Severity.HIGH,
-    FailureType.STATE_CORRUPTION: Severity.CRITICAL,
-    FailureType.PERFORMANCE_DEGRADATION: Severity.MEDIUM,
-    FailureType.RESOURCE_EXHAUSTION: Severity.HIGH,
-    FailureType.TIMEOUT: Severity.MEDIUM,
-    FailureType.DATA_INCONSISTENCY: Severity.HIGH,
-}
-
-
-class NodeMode(StrEnum):
-    """What a process does with its agents; CLIENT is one without a node runtime."""
-
-    CLIENT = "CLIENT"
-    RUNNING = "RUNNING"
-    DRAINING = "DRAINING"
-    READ_ONLY = "READ_ONLY"
-    FENCED = "FENCED"
-
-
-class AgentMode(StrEnum):
-    """What a node does with an agent."""
-
-    RUNNING = "RUNNING"
-    PAUSED = "PAUSED"
-    BACKING_OFF = "BACKING_OFF"
-    READ_ONLY = "READ_ONLY"
-    DONE = "DONE"
-    GONE = "GONE"
-
-
-class CommandKind(StrEnum):
-    """What a node is told to do; see ``schemas/Command.avsc``."""
-
-    START = "START"
-    STOP = "STOP"
-    PAUSE = "PAUSE"
-    RESUME = "RESUME"
-    RESTART = "RESTART"
-    MIGRATE = "MIGRATE"
-    THROTTLE = "THROTTLE"
-    READ_ONLY = "READ_ONLY"
-    READ_WRITE = "READ_WRITE"
-    CHECKPOINT = "CHECKPOINT"
-    VERIFY = "VERIFY"
-    DRAIN = "DRAIN"
-
-
-class RecoveryStatus(StrEnum):
-    """How far a recovery came."""
-
-    RUNNING = "RUNNING"
-    SUCCEEDED = "SUCCEEDED"
-    PARTIAL = "PARTIAL"
-    FAILED = "FAILED"
-    ESCALATED = "ESCALATED"
-    SKIPPED = "SKIPPED"
-
-
-class StepState(StrEnum):
-    """How far a step of a recovery came."""
-
-    BEGUN = "BEGUN"
-    DONE = "DONE"
-    FAILED = "FAILED"
-
-
-class RouteStatus(StrEnum):
-    """Whether an agent is to run."""
-
-    RUNNING = "RUNNING"
-    PAUSED = "PAUSED"
-    STOPPED = "STOPPED"
-    QUARANTINED = "QUARANTINED"
-    DONE = "DONE"
-
-
-class EscalationStatus(StrEnum):
-    """Who has an escalation."""
-
-    OPEN = "OPEN"
-    ACKNOWLEDGED = "ACKNOWLEDGED"
-    RESOLVED = "RESOLVED"
+__all__ = [
+    "DEFAULT_SEVERITY",
+    "AgentMode",
+    "AgentReport",
+    "AgentResult",
+    "AuditRecord",
+    "Command",
+    "CommandAgent",
+    "CommandKind",
+    "CommandReply",
+    "Escalation",
+    "EscalationStatus",
+    "FailureEvent",
+    "FailureType",
+    "Heartbeat",
+    "KindReport",
+    "LatencyBucket",
+    "Metric",
+    "NodeMode",
+    "PeerReport",
+    "RecoveryItem",
+    "RecoveryResult",
+    "RecoveryStatus",
+    "RecoveryStep",
+    "Resources",
+    "Route",
+    "RouteStatus",
+    "Severity",
+    "StepState",
+]
 
 
 class _Part(msgspec.Struct, frozen=True, kw_only=True):
@@ -415,3 +351,15 @@ class Metric(_Record, frozen=True, kw_only=True):
 
 
 _PARTS: dict[str, type[_Part]] = {"steps": RecoveryStep, "results": AgentResult}
+
+
+def _prime() -> None:
+    # msgspec works out what a class is made of when it is first asked for one, and two threads that
+    # ask at the same time crash the process (15 of 40 runs, msgspec 0.22.0). An import is done by
+    # one thread at a time.
+    for cls in _Record.__subclasses__():
+        with suppress(msgspec.ValidationError):
+            msgspec.convert(None, cls)
+
+
+_prime()

@@ -25,7 +25,7 @@ _AGAIN_S = 0.02
 # Between an agent's records of two transactions lie their markers, and a record of others.
 _NEAR = 4
 # For so long after a topic was made there are brokers that have not heard of it.
-_NEW_TOPIC_S = 5.0
+_NEW_TOPIC_S = 15.0
 
 
 class Reader:
