@@ -78,13 +78,14 @@ DEAD_LETTERS = TopicSpec(
     settings={"cleanup.policy": "delete", **_FOREVER, "max.message.bytes": "1200000"},
     checked=("cleanup.policy", "retention.ms"),
 )
+COMMITS = TopicSpec(name="commits", partitions=1, settings=_DAILY, checked=("cleanup.policy",))
 LAYOUT = TopicSpec(
     name="layout",
     partitions=1,
     settings={"cleanup.policy": "delete", **_FOREVER},
     checked=("cleanup.policy", "retention.ms"),
 )
-ALL = (LAYOUT, EVENTS, SNAPSHOTS, INDEX, CHECKPOINTS, HEARTBEATS, DEAD_LETTERS)
+ALL = (LAYOUT, EVENTS, SNAPSHOTS, INDEX, CHECKPOINTS, HEARTBEATS, DEAD_LETTERS, COMMITS)
 
 RECOVERY = TopicSpec(
     name="recovery",
@@ -107,7 +108,29 @@ AUDIT = TopicSpec(
     settings={"cleanup.policy": "delete", **_FOREVER},
     checked=("cleanup.policy", "retention.ms"),
 )
-FLEET = (RECOVERY, OUTCOMES, COMMANDS, REPLIES, METRICS, ROUTES, ESCALATIONS, AUDIT)
+# What insights has read and not yet folded, and what it has folded so far (a table of Faust's).
+SAMPLES = TopicSpec(
+    name="samples",
+    partitions=1,
+    settings={"cleanup.policy": "delete", "retention.ms": "3600000"},
+    checked=("cleanup.policy",),
+)
+SOURCES = TopicSpec(
+    name="insights-sources-changelog",
+    partitions=1,
+    # Read from its beginning at each start, so little may lie there that is superseded.
+    settings={
+        "cleanup.policy": "compact",
+        "segment.ms": "60000",
+        "segment.bytes": str(8 << 20),
+        "min.cleanable.dirty.ratio": "0.1",
+    },
+    checked=("cleanup.policy",),
+)
+FLEET = (
+    *(RECOVERY, OUTCOMES, COMMANDS, REPLIES, METRICS, ROUTES, ESCALATIONS, AUDIT),
+    *(SAMPLES, SOURCES),
+)
 """What nodes, detectors and strategies need beside :data:`ALL`."""
 
 

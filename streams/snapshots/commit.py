@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +23,7 @@ from headwater.log.snapshots import (
 )
 from headwater.wire import codec
 
+from .aggregate import encode_aggregate
 from .cache import SnapshotCache
 from .planner import Draft, Limits, Plan, Planner
 from .policy import OFF, CheckpointPolicy
@@ -85,6 +87,7 @@ class Commit:
 
     def run(self) -> Counts:
         """Write and commit, and bring the agents' chains up to what was written."""
+        began_s = time.monotonic()
         plans = self._plan()
         store = self._store
         store.begin()
@@ -96,6 +99,7 @@ class Commit:
             self._write_dead_letter(letter)
         position = encode_position(self._partition, self._batch.position, self._writing.node_id)
         store.put_index(POSITION_KEY, position)
+        store.put_commit(self._aggregate(time.monotonic() - began_s))
         crash_point("compactor.index_written")
         store.settle()
         crash_point("compactor.before_commit")
@@ -213,6 +217,17 @@ class Commit:
         }
         self._store.put_dead_letter(codec("DeadLetter").encode(record))
         self._counts.dead_letters += 1
+
+    def _aggregate(self, seconds: float) -> bytes:
+        counts = self._counts
+        return encode_aggregate(
+            self._partition,
+            self._batch,
+            written_bytes=counts.snapshot_bytes + counts.index_bytes,
+            took_ms=seconds * 1000,
+            committed_at=wall_ms(),
+            node_id=self._writing.node_id,
+        )
 
     def _adopt(self, plan: Plan) -> None:
         cache, chain = self._writing.cache, plan.dirty.chain

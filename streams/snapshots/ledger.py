@@ -46,6 +46,7 @@ class _Pending:
     agents: list[Tracked] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     events: int = 0
+    refused: int = 0
     size_bytes: int = 0
 
 
@@ -199,6 +200,8 @@ class Ledger:
             agents=[agent.harvest(position.next_offset) for agent in pending.agents],
             dead_letters=pending.dead_letters,
             events=pending.events,
+            refused=pending.refused,
+            size_bytes=pending.size_bytes,
         )
 
     def _take_slowly(
@@ -282,6 +285,7 @@ class Ledger:
 
     def _refuse(self, admission: Admission, change: StateChange, offset: int) -> None:
         position = self._position
+        self._pending.refused += 1
         if admission is Admission.REPEAT:
             position.repeats += 1
         elif admission is Admission.STALE:

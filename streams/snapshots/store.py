@@ -82,6 +82,9 @@ class Store(Protocol):
     def put_dead_letter(self, value: bytes) -> None:
         """Write to dead-letters."""
 
+    def put_commit(self, value: bytes) -> None:
+        """Write to commits."""
+
     def commit(self) -> None:
         """Commit the transaction."""
 
@@ -153,6 +156,7 @@ class KafkaStore:
         self._index = config.topic("index")
         self._checkpoints = config.topic("checkpoints")
         self._dead_letters = config.topic("dead-letters")
+        self._commits = config.topic("commits")
         self._timeout_s = config.send_timeout.total_seconds()
         # Under an id of its own it would not abort a dead predecessor's transaction.
         suffix = f"-{uuid.uuid4()}" if NO_INIT_TRANSACTIONS in active() else ""
@@ -262,6 +266,10 @@ class KafkaStore:
         """Write to dead-letters."""
         self._produce(self._dead_letters, None, value, partition=0)
 
+    def put_commit(self, value: bytes) -> None:
+        """Write to commits."""
+        self._produce(self._commits, None, value, partition=0)
+
     def commit(self) -> None:
         """Commit the transaction."""
         self._insist(
@@ -301,7 +309,10 @@ class KafkaStore:
             # Fenced, or out of reach: the next owner's init_transactions aborts it.
             log.debug("partition %d: not aborted: %s", self._partition, error)
         self._producer.purge()
-        self._producer.close()
+        try:
+            self._producer.close()
+        except KafkaException as error:  # a fenced one has nothing left to wait for
+            log.debug("partition %d: closed after an error: %s", self._partition, error)
 
     def _insist(self, call: Callable[[], Any], doing: str) -> None:
         insist(call, f"{doing} (partition {self._partition})", self._timeout_s)

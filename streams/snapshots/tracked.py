@@ -158,10 +158,16 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """Everything that one commit writes: what offsets from ``start`` up to the position's did."""
+    """Everything that one commit writes: what offsets from ``start`` up to the position's did.
+
+    ``events`` were taken in, of which ``refused`` extended no chain; ``size_bytes`` is that of the
+    others.
+    """
 
     start: int
     position: Position
     agents: list[Dirty]
     dead_letters: list[DeadLetter]
     events: int
+    refused: int
+    size_bytes: int

@@ -107,6 +107,7 @@ class MemoryStore:
         self.index: dict[bytes, bytes] = {}
         self.checkpoints: dict[bytes, bytes] = {}
         self.dead_letters: list[bytes] = []
+        self.commits: list[bytes] = []
         self.events: list[Message] = []
         self.fail_at: str | None = None
         self.reads = 0
@@ -155,6 +156,10 @@ class MemoryStore:
     def put_dead_letter(self, value: bytes) -> None:
         """Write to dead-letters."""
         self._undone.append(lambda: self.dead_letters.append(value))
+
+    def put_commit(self, value: bytes) -> None:
+        """Write to commits."""
+        self._undone.append(lambda: self.commits.append(value))
 
     def commit(self) -> None:
         """Make the transaction's writes visible."""
