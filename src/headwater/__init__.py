@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         Conflict,
         CorruptData,
         DecompressionBomb,
+        DrillNotHeld,
         Fenced,
         ForkedProcess,
         HeadwaterError,
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from headwater.log.notes import CheckpointType
     from headwater.mending import Reconstructed, Repaired
     from headwater.migrations import Migrations
+    from headwater.node.hosted import DONE, HostedAgent
     from headwater.recovery import Failed, Recovered
     from headwater.recovery.derive import Dependencies
     from headwater.recovery.layers import Attempt
@@ -68,6 +70,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ACKNOWLEDGED",
+    "DONE",
     "STRONG",
     "AgentExists",
     "AgentNotFound",
@@ -89,12 +92,14 @@ __all__ = [
     "DecompressionBomb",
     "Dependencies",
     "Difference",
+    "DrillNotHeld",
     "Emergency",
     "Failed",
     "Fenced",
     "FleetPrediction",
     "ForkedProcess",
     "HeadwaterError",
+    "HostedAgent",
     "InDoubt",
     "InvalidState",
     "KeyNotFound",
@@ -156,6 +161,7 @@ _HOMES = {
     "Conflict": "headwater.errors",
     "CorruptData": "headwater.errors",
     "DecompressionBomb": "headwater.errors",
+    "DrillNotHeld": "headwater.errors",
     "Fenced": "headwater.errors",
     "ForkedProcess": "headwater.errors",
     "HeadwaterError": "headwater.errors",
@@ -184,6 +190,8 @@ _HOMES = {
     "Reconstructed": "headwater.mending",
     "Repaired": "headwater.mending",
     "Migrations": "headwater.migrations",
+    "DONE": "headwater.node.hosted",
+    "HostedAgent": "headwater.node.hosted",
     "Failed": "headwater.recovery",
     "Recovered": "headwater.recovery",
     "Dependencies": "headwater.recovery.derive",

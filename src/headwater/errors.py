@@ -25,6 +25,7 @@
     │   ├── NotEmpty                a cluster that was to be filled holds agents already
     │   ├── SessionClosed           the session or connection was closed before
     │   ├── ForkedProcess           a connection used in a child of the process that made it
+    │   ├── DrillNotHeld            what a drill needs could not be had; nothing was brought about
     │   └── LocalKafkaError         the local Kafka could not be had, started or stopped
     └── RetryableError          the same call may succeed later
         ├── Conflict                another writer came first; carries the newer state
@@ -179,6 +180,10 @@ class SessionClosed(TerminalError):
 
 class ForkedProcess(TerminalError):
     """A connection used in a child of the process that made it; connect again there."""
+
+
+class DrillNotHeld(TerminalError):
+    """What a drill needs could not be had, so no failure was brought about."""
 
 
 class LocalKafkaError(TerminalError):
