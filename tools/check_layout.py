@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDERS = ("src", "streams", "consumers", "benchmarks", "tests", "tools")
+FOLDERS = ("src", "streams", "consumers", "compose", "benchmarks", "tests", "tools")
 MODULE_LINES = 400
 FUNCTION_LINES = 70
 

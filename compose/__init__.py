@@ -1,0 +1,1 @@
+"""The programs of the container image that are no part of the package."""
