@@ -42,8 +42,12 @@ class Notes:
 
 @dataclass(slots=True)
 class Record:
-    """Of each agent and writer, the last change that was tried and the last acknowledged one."""
+    """Of each agent and writer, the last change that was tried and the last acknowledged one.
 
+    ``session`` is the session of the states; None where the writers did not choose it.
+    """
+
+    session: str | None = SESSION
     tried: dict[tuple[str, str], int] = field(default_factory=dict)
     acked: dict[tuple[str, str], int] = field(default_factory=dict)
     fenced: set[tuple[str, str]] = field(default_factory=set)
@@ -77,12 +81,12 @@ class Record:
         return {writer: n for (name, writer), n in self.acked.items() if name == agent}
 
 
-def rebuild(agent: str, entries: Iterable[list[Any]]) -> Document:
+def rebuild(agent: str, entries: Iterable[list[Any]], session: str = SESSION) -> Document:
     """The document that these entries, each applied once and in this order, lead to."""
     messages = [list(entry) for entry in entries]
     counts = {writer: n for writer, n, _ in messages}
     return {
-        "session_id": SESSION,
+        "session_id": session,
         "request_id": None,
         "status": "working",
         "step": len(messages),
@@ -114,7 +118,8 @@ def violations(record: Record, found: Recovered) -> list[str]:
         wrong.append(f"{agent}: version {found.version} after {len(entries)} changes")
     if found.inapplicable:
         wrong.append(f"{agent}: {found.inapplicable} patches did not apply")
-    if found.state_hash != state_hash(agent, rebuild(agent, entries)):
+    session = record.session or found.state.session_id
+    if found.state_hash != state_hash(agent, rebuild(agent, entries, session)):
         wrong.append(f"{agent}: its hash is not that of its own changes")
     return wrong
 

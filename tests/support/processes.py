@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,18 +39,24 @@ def environment(config: Config, **extra: str) -> dict[str, str]:
 
 class Program:
     """``python -m module``, with its talk in ``log``. ``task`` is its arguments, if it is a list;
-    anything else is the one argument, in JSON.
+    anything else is the one argument, in JSON. ``prefix`` comes before it all, and must become it.
     """
 
     def __init__(
-        self, name: str, module: str, task: Any, env: Mapping[str, str], log: Path
+        self,
+        name: str,
+        module: str,
+        task: Any,
+        env: Mapping[str, str],
+        log: Path,
+        prefix: Sequence[str] = (),
     ) -> None:
         self.name = name
         self.log = log
         arguments = task if isinstance(task, list) else [json.dumps(task)]
         with log.open("ab") as output:
             self._popen = subprocess.Popen(
-                [sys.executable, "-m", module, *arguments],
+                [*prefix, sys.executable, "-m", module, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -121,10 +127,12 @@ class Programs:
         self.directory = directory
         self._all: list[Program] = []
 
-    def start(self, name: str, module: str, task: Any, **env: str) -> Program:
-        """Start one; ``env`` is added to its environment."""
+    def start(
+        self, name: str, module: str, task: Any, *, prefix: Sequence[str] = (), **env: str
+    ) -> Program:
+        """Start one; ``env`` is added to its environment, ``prefix`` comes before its command."""
         log = self.directory / f"{name}.log"
-        program = Program(name, module, task, environment(self.config, **env), log)
+        program = Program(name, module, task, environment(self.config, **env), log, prefix)
         self._all.append(program)
         return program
 

@@ -89,12 +89,12 @@ class Brokers:
     def await_ready(self, nodes: Iterable[int], everyone: frozenset[int], timeout_s: float) -> None:
         """Waits until each of these nodes sees all of ``everyone`` alive."""
         deadline = time.monotonic() + timeout_s
-        ports = {node.id: node.port for node in self.cluster.nodes}
+        places = {node.id: (node.port, node.host) for node in self.cluster.nodes}
         waiting = wanted = list(nodes)
         while waiting:
             for node in waiting:
                 self._check_started(node)
-            waiting = [node for node in waiting if not everyone <= live_brokers(ports[node])]
+            waiting = [node for node in waiting if not everyone <= live_brokers(*places[node])]
             if waiting and time.monotonic() > deadline:
                 raise LocalKafkaError(
                     self._report(waiting[0], f"did not answer within {timeout_s:.0f} s", None)
@@ -102,7 +102,7 @@ class Brokers:
             if waiting:
                 time.sleep(_POLL_S)
         for node in wanted:
-            warm_up(ports[node])
+            warm_up(*places[node])
 
     def _check_started(self, node: int) -> None:
         child = self._children.get(node)

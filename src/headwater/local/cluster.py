@@ -8,9 +8,9 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +22,7 @@ from headwater.local.brokers import Brokers, PortTaken, Runtime, prepare
 from headwater.local.lock import file_lock
 from headwater.local.ports import choose_nodes, require_free
 from headwater.local.process import Identity, Watchdog
-from headwater.local.settings import SIZES
+from headwater.local.settings import LOOPBACK, SIZES
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class Status:
 
 
 class LocalKafka:
-    """One or three brokers of Apache Kafka on the loopback interface.
+    """One or three brokers of Apache Kafka on this machine.
 
     As a context manager it starts and stops them::
 
@@ -68,7 +68,9 @@ class LocalKafka:
 
     Nodes are numbered from 1. ``port`` asks for the first broker's port, the others follow it.
     ``properties`` are broker settings that win over those of :mod:`headwater.local.settings`.
-    ``heap_mb`` is each broker's heap in MB (``HEADWATER_KAFKA_HEAP_MB``, or 512).
+    ``heap_mb`` is each broker's heap in MB (``HEADWATER_KAFKA_HEAP_MB``, or 512). They listen on
+    the loopback interface alone, unless ``host`` is another address of this machine. Brokers that
+    clients reach through something else, a proxy say, have ``advertised``: for each, host:port.
 
     Raises :class:`LocalKafkaError`, with what to do about it, whenever the brokers cannot start.
     Linux and macOS.
@@ -83,6 +85,8 @@ class LocalKafka:
         port: int | None = None,
         properties: Mapping[str, str] | None = None,
         heap_mb: int | None = None,
+        host: str = LOOPBACK,
+        advertised: Sequence[str] = (),
         timeout: timedelta = timedelta(seconds=60),
     ) -> None:
         if brokers not in SIZES:
@@ -95,6 +99,8 @@ class LocalKafka:
         self._port = port
         self._properties = dict(properties or {})
         self._heap_mb = heap_mb or _configured_heap_mb()
+        self._host = host
+        self._advertised = tuple(advertised) or ("",) * brokers
         self._timeout_s = timeout.total_seconds()
         self._brokers: Brokers | None = None
         self._watchdog: Watchdog | None = None
@@ -172,7 +178,7 @@ class LocalKafka:
     @property
     def bootstrap_servers(self) -> str:
         """All brokers, as ``host:port,host:port``."""
-        return ",".join(f"127.0.0.1:{node.port}" for node in self._started().cluster.nodes)
+        return ",".join(node.address for node in self._started().cluster.nodes)
 
     @property
     def nodes(self) -> tuple[int, ...]:
@@ -227,7 +233,7 @@ class LocalKafka:
         wanted = next((each for each in brokers.cluster.nodes if each.id == node), None)
         if wanted is None:
             raise LocalKafkaError(f"there is no broker {node}, only {self.nodes}")
-        require_free([wanted.port, wanted.controller_port])
+        require_free([wanted.port, wanted.controller_port], wanted.host)
         self._launch(node, fresh_log=False)
         brokers.await_ready([node], frozenset([node]), self._timeout_s)
         if self._detached:
@@ -275,6 +281,11 @@ class LocalKafka:
             first=self._port,
             keep=self._announced,
             favourite=self._detached,
+            host=self._host,
+        )
+        nodes = tuple(
+            replace(node, advertised=address)
+            for node, address in zip(nodes, self._advertised, strict=True)
         )
         if known and [node.port for node in nodes] != [node.port for node in known.nodes]:
             logger.warning(

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Iterator, Sequence
 
 from headwater.errors import LocalKafkaError
-from headwater.local.settings import Node
+from headwater.local.settings import LOOPBACK, Node
 
 #: Tried first, so that a person can guess it.
 FAVOURITE = 9092
@@ -16,13 +16,13 @@ FAVOURITE = 9092
 _RANGE = (20_000, 32_000)
 
 
-def is_free(port: int) -> bool:
-    """Whether a server could bind this port on the loopback address now."""
+def is_free(port: int, host: str = LOOPBACK) -> bool:
+    """Whether a server could bind this port on this machine's address now."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as server:
         # As Java does it: a port in TIME_WAIT counts as free.
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            server.bind(("127.0.0.1", port))
+            server.bind((host, port))
         except OSError:
             return False
         return True
@@ -35,6 +35,7 @@ def choose_nodes(
     first: int | None = None,
     keep: bool = False,
     favourite: bool = False,
+    host: str = LOOPBACK,
 ) -> tuple[Node, ...]:
     """Nodes 1..N on free ports, controllers wherever there is room.
 
@@ -43,42 +44,43 @@ def choose_nodes(
     taken is a :class:`LocalKafkaError`, and so is one of ``known`` with ``keep``. Whether a port
     is still free when the broker comes to bind it, nobody knows.
     """
-    free = _free_ports()
+    free = _free_ports(host)
     wanted = [node.port for node in known]
     if first is not None:
         wanted = list(range(first, first + brokers))
     if first is not None or (known and keep):
-        require_free(wanted)
+        require_free(wanted, host)
     elif not known and favourite:
         wanted = list(range(FAVOURITE, FAVOURITE + brokers))
-    if not wanted or not all(is_free(port) for port in wanted):
+    if not wanted or not all(is_free(port, host) for port in wanted):
         wanted = [next(free) for _ in range(brokers)]
     controllers = [node.controller_port for node in known] or [0] * brokers
     return tuple(
         Node(
             id=number,
             port=port,
-            controller_port=old if old and old not in wanted and is_free(old) else next(free),
+            controller_port=old if old and old not in wanted and is_free(old, host) else next(free),
+            host=host,
         )
         for number, (port, old) in enumerate(zip(wanted, controllers, strict=True), start=1)
     )
 
 
-def require_free(ports: list[int]) -> None:
+def require_free(ports: list[int], host: str = LOOPBACK) -> None:
     """Raises :class:`LocalKafkaError` for the first of these ports that is taken."""
     for port in ports:
-        if not is_free(port):
+        if not is_free(port, host):
             raise LocalKafkaError(
-                f"port {port} on 127.0.0.1 is in use by another process; "
+                f"port {port} on {host} is in use by another process; "
                 "stop that one, or start Kafka on another port (--port)"
             )
 
 
-def _free_ports() -> Iterator[int]:
+def _free_ports(host: str) -> Iterator[int]:
     seen: set[int] = set()
     for _ in range(1000):
         port = random.randrange(*_RANGE)
-        if port not in seen and is_free(port):
+        if port not in seen and is_free(port, host):
             seen.add(port)
             yield port
-    raise LocalKafkaError(f"no free port between {_RANGE[0]} and {_RANGE[1]} on 127.0.0.1")
+    raise LocalKafkaError(f"no free port between {_RANGE[0]} and {_RANGE[1]} on {host}")

@@ -9,30 +9,32 @@ from __future__ import annotations
 import socket
 import struct
 
+from headwater.local.settings import LOOPBACK
+
 _METADATA, _METADATA_VERSION = 3, 1
 _INIT_PRODUCER_ID, _INIT_PRODUCER_ID_VERSION = 22, 0
 _CORRELATION = 7
 _CLIENT = b"headwater-probe"
 
 
-def live_brokers(port: int, *, timeout_s: float = 1.0) -> frozenset[int]:
+def live_brokers(port: int, host: str = LOOPBACK, *, timeout_s: float = 1.0) -> frozenset[int]:
     """The ids of the brokers that the one at this port sees alive; empty while it cannot answer."""
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout_s) as connection:
+        with socket.create_connection((host, port), timeout_s) as connection:
             no_topics = struct.pack(">i", 0)
             return parse_brokers(_ask(connection, _METADATA, _METADATA_VERSION, no_topics))
     except (OSError, EOFError, struct.error):
         return frozenset()
 
 
-def warm_up(port: int, *, timeout_s: float = 1.0) -> None:
+def warm_up(port: int, host: str = LOOPBACK, *, timeout_s: float = 1.0) -> None:
     """Has the broker fetch its first block of producer ids.
 
     The first idempotent producer would otherwise be turned away, wait 500 ms, and log a warning.
     """
     nobody_for_a_minute = struct.pack(">hi", -1, 60_000)
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout_s) as connection:
+        with socket.create_connection((host, port), timeout_s) as connection:
             _ask(connection, _INIT_PRODUCER_ID, _INIT_PRODUCER_ID_VERSION, nobody_for_a_minute)
     except (OSError, EOFError, struct.error):
         pass  # then that producer waits

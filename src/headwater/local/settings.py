@@ -8,17 +8,29 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+LOOPBACK = "127.0.0.1"
+
 #: Cluster sizes on offer. Two brokers could not lose one, so there is no such cluster.
 SIZES = (1, 3)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """One broker, which is a controller too; ids run from 1."""
+    """One broker, which is a controller too; ids run from 1.
+
+    It listens on ``host``; clients are told to go to ``advertised``, where that is another place.
+    """
 
     id: int
     port: int
     controller_port: int
+    host: str = LOOPBACK
+    advertised: str = ""
+
+    @property
+    def address(self) -> str:
+        """Where clients find it, as host:port."""
+        return self.advertised or f"{self.host}:{self.port}"
 
 
 #: What keeps a broker at about 150 MB and its start under a second.
@@ -84,12 +96,12 @@ def server_properties(
         "process.roles": "broker,controller",
         "node.id": str(node.id),
         "controller.quorum.voters": ",".join(
-            f"{peer.id}@127.0.0.1:{peer.controller_port}" for peer in nodes
+            f"{peer.id}@{peer.host}:{peer.controller_port}" for peer in nodes
         ),
         "listeners": (
-            f"PLAINTEXT://127.0.0.1:{node.port},CONTROLLER://127.0.0.1:{node.controller_port}"
+            f"PLAINTEXT://{node.host}:{node.port},CONTROLLER://{node.host}:{node.controller_port}"
         ),
-        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{node.port}",
+        "advertised.listeners": f"PLAINTEXT://{node.address}",
         "controller.listener.names": "CONTROLLER",
         "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
         "log.dirs": log_dir,

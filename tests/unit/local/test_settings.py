@@ -47,6 +47,24 @@ def test_brokers_listen_on_the_loopback_interface_only(count: int) -> None:
             assert "://127.0.0.1:" in listener
 
 
+def test_brokers_listen_where_they_are_told() -> None:
+    """On another address all listeners move there, and clients are told of it."""
+    node = Node(id=1, port=9001, controller_port=9101, host="10.0.0.1")
+    settings = server_properties(node, [node], "/data", {})
+    assert settings["listeners"] == "PLAINTEXT://10.0.0.1:9001,CONTROLLER://10.0.0.1:9101"
+    assert settings["advertised.listeners"] == "PLAINTEXT://10.0.0.1:9001"
+    assert settings["controller.quorum.voters"] == "1@10.0.0.1:9101"
+
+
+def test_brokers_advertise_what_stands_before_them() -> None:
+    """Behind a proxy, clients are told of the proxy, and the broker listens where it did."""
+    node = Node(id=1, port=9001, controller_port=9101, advertised="127.0.0.1:7001")
+    settings = server_properties(node, [node], "/data", {})
+    assert settings["advertised.listeners"] == "PLAINTEXT://127.0.0.1:7001"
+    assert settings["listeners"].startswith("PLAINTEXT://127.0.0.1:9001,")
+    assert node.address == "127.0.0.1:7001"
+
+
 @pytest.mark.parametrize("count", [1, 3])
 def test_topics_are_never_made_by_accident(count: int) -> None:
     """A mistyped topic name is an error, not a new topic."""
