@@ -13,7 +13,10 @@ import click
 from benchmarks.child import PROFILE_ENV
 from benchmarks.report import emit
 
-BENCHES = ("publish", "compact", "recover", "storage", "rto", "checkpoint", "backup", "rebuild")
+BENCHES = (
+    *("publish", "compact", "recover", "storage", "rto", "checkpoint", "backup", "rebuild"),
+    *("failover", "detection"),
+)
 
 
 @click.command(help="Measure Headwater beside its peers.")

@@ -25,8 +25,14 @@ from headwater.errors import HeadwaterError
 log = logging.getLogger("headwater.cli")
 
 COMMANDS = {
-    "up": ("headwater.cli.up:up", "Start everything: a local Kafka and the compactor."),
+    "up": ("headwater.cli.up:up", "Start everything: a local Kafka and what works on it."),
     "demo": ("headwater.cli.demo:demo", "Watch agents work, be killed, and lose nothing."),
+    "node": ("headwater.cli.node:node", "Run nodes, and tell them what to do."),
+    "start": ("headwater.cli.running:start", "Have nodes run agents."),
+    "stop": ("headwater.cli.running:stop", "Have agents given up, until they are started again."),
+    "pause": ("headwater.cli.running:pause", "Let no further step of agents begin."),
+    "resume": ("headwater.cli.running:resume", "Go on with agents that were paused."),
+    "migrate": ("headwater.cli.running:migrate", "Move agents to another node."),
     "agents": ("headwater.cli.agents:agents", "List the agents."),
     "nodes": ("headwater.cli.nodes:nodes", "List the nodes: what they run and how they are."),
     "locate": ("headwater.cli.nodes:locate", "Tell which node runs an agent."),
@@ -64,7 +70,24 @@ COMMANDS = {
     "compact": ("headwater.cli.compact:compact", "Run the compactor."),
     "prune": ("headwater.cli.prune:prune", "Delete what is not to be kept any more."),
     "retain": ("headwater.cli.prune:retain", "Run retention: prune again and again."),
+    "insights": ("headwater.cli.insights:insights", "Publish metrics of the fleet."),
+    "heal": ("headwater.cli.heal:heal", "Put failures right, or tell a person."),
+    "failures": ("headwater.cli.failures:failures", "List the failures that are not over."),
+    "incident": (
+        "headwater.cli.failures:incident",
+        "Show a failure from its first symptom to the last action.",
+    ),
+    "acknowledge": (
+        "headwater.cli.escalations:acknowledge",
+        "Say that somebody looks at a failure.",
+    ),
+    "resolve": (
+        "headwater.cli.escalations:resolve",
+        "Give a failure back to automation.",
+    ),
+    "detect": ("headwater.cli.detect:detect", "Run a detector of failures."),
     "kafka": ("headwater.cli.kafka:kafka", "Start, stop and look at a local Apache Kafka."),
+    "drill": ("headwater.cli.drill:drill", "Rehearse failures, and measure what comes of them."),
     "doctor": ("headwater.cli.doctor:doctor", "Find what is wrong, and say what to do."),
     "completion": ("headwater.cli.completion:completion", "Print a shell's completion script."),
 }

@@ -1,4 +1,4 @@
-"""Compactor processes that are started again when they end, and never outlive this one."""
+"""Processes that are started again when they end, and never outlive this one."""
 
 from __future__ import annotations
 

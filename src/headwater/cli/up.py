@@ -1,4 +1,4 @@
-"""``headwater up``: Kafka and the compactor, with one command, for as long as it runs."""
+"""``headwater up``: Kafka and what works on it, with one command, for as long as it runs."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _LOOK_S = 0.2
 _UNUSED = "localhost:1"
+_BESIDE = {"retention": "retain", "detector": "detect", "strategies": "heal"}
+"""What runs beside the compactors, an instance of each."""
 
 
 @click.command()
@@ -51,7 +53,7 @@ _UNUSED = "localhost:1"
 def up(
     ctx: click.Context, /, brokers: str, partitions: int | None, compactors: int, temporary: bool
 ) -> None:
-    """Start everything: a local Kafka, the compactor, and retention.
+    """Start everything: a local Kafka, compactor, retention, detector and strategies.
 
     Where a Kafka is named (--bootstrap-servers, HEADWATER_BOOTSTRAP_SERVERS) or the local one
     runs already, that is used. Runs until Ctrl-C (exit code 130) or SIGTERM (0), and stops
@@ -69,7 +71,8 @@ def up(
             for number in range(1, compactors + 1):
                 _add_worker(ctx, supervisor, config, f"compactor {number}", "compact")
             if compactors:
-                _add_worker(ctx, supervisor, config, "retention", "retain")
+                for name, command in _BESIDE.items():
+                    _add_worker(ctx, supervisor, config, name, command)
             _announce(config, compactors)
             try:
                 _run(supervisor, kafka.ours)
@@ -123,13 +126,13 @@ def _named() -> str | None:
 
 def _prepare(config: Config) -> None:
     from headwater.cli.diagnosis import missing_topics
-    from headwater.topics import connect_topics
+    from headwater.topics import connect_fleet
 
     quiet("headwater.kafka")
     try:
         if missing := missing_topics(config):
             say(f"Making topics {', '.join(missing)} ...")
-        spread = connect_topics(config)
+        spread = connect_fleet(config)
     except Unavailable as error:
         raise explained(config, error) from error
     say(f"Topics {config.prefix}* are there; agents are spread over {spread} partitions.")

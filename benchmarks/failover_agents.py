@@ -1,0 +1,45 @@
+"""The agents of `failover`: each step is one change, noted once it is acknowledged."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from pathlib import Path
+
+import headwater
+
+NOTES_ENV = "HEADWATER_BENCH_NOTES"
+LARGE_BYTES = 20_000
+_TEXT = "the headwater of a river is its source; "
+
+
+class Counter(headwater.HostedAgent):
+    """Counts its steps, one a second. What it has counted stands in its messages, once."""
+
+    pause = timedelta(seconds=1)
+    state_bytes = 0
+
+    def __init__(self) -> None:
+        self._notes = os.open(Path(os.environ[NOTES_ENV]), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+    async def step(self, agent: headwater.AsyncSession) -> None:
+        """Count one on, and note it when it is acknowledged."""
+        number = agent.state.data.get("count", 0) + 1
+        async with agent.change() as state:
+            if number == 1 and self.state_bytes:
+                state.data["text"] = (_TEXT * (self.state_bytes // len(_TEXT) + 1))[
+                    : self.state_bytes
+                ]
+            state.data["count"] = number
+            state.messages.append(number)
+            state.status = "counting"
+        os.write(self._notes, f"{agent.agent_id} {number}\n".encode())
+
+    def __del__(self) -> None:
+        os.close(self._notes)
+
+
+class LargeCounter(Counter):
+    """The same with a state of 20 KB."""
+
+    state_bytes = LARGE_BYTES

@@ -1,0 +1,80 @@
+"""The part of `failover` that kills partitions' leaders."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import headwater
+from headwater.agent.session import Session
+from headwater.config import Config
+from headwater.kafka import clients
+from headwater.local import LocalKafka
+
+_PATIENCE_S = 60.0
+_CALM_S = 1.0
+AGENT = "leader-probe"
+
+
+def await_replicas(config: Config, kafka: LocalKafka) -> None:
+    """Wait until every partition has all its replicas in sync."""
+    admin = clients.admin(config)
+    deadline = time.monotonic() + _PATIENCE_S
+    while time.monotonic() < deadline:
+        topics = admin.list_topics(timeout=10).topics
+        partitions = [p for topic in topics.values() for p in topic.partitions.values()]
+        if partitions and all(len(p.isrs) == len(p.replicas) for p in partitions):
+            return
+        time.sleep(0.1)
+    raise RuntimeError(f"the replicas of {kafka.bootstrap_servers} do not get in sync")
+
+
+def leader_of(config: Config, topic: str, partition: int) -> int:
+    """The broker that leads a partition."""
+    metadata = clients.admin(config).list_topics(config.topic(topic), timeout=10)
+    return int(metadata.topics[config.topic(topic)].partitions[partition].leader)
+
+
+def leader_rounds(config: Config, kafka: LocalKafka, rounds: int) -> list[float]:
+    """Seconds from the SIGKILL of an agent's leader to its next acknowledged change."""
+    found = []
+    with headwater.connect(config) as client:
+        agent = client.open(AGENT)
+        assert isinstance(agent, Session)
+        for _ in range(rounds):
+            partition = agent.recovered.partition
+            broker = leader_of(config, "events", partition)
+            found.append(_round(agent, kafka, broker))
+            kafka.start_node(broker)
+            await_replicas(config, kafka)
+            time.sleep(_CALM_S)
+        agent.release()
+    return found
+
+
+def _round(agent: Session, kafka: LocalKafka, broker: int) -> float:
+    """Changes one after the other, while another thread kills the broker in between."""
+    killed = threading.Event()
+    died: list[float] = []
+
+    def kill() -> None:
+        time.sleep(_CALM_S)
+        died.append(time.monotonic())
+        kafka.kill(broker)
+        killed.set()
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    while True:
+        began = time.monotonic()
+        with agent.change() as state:
+            state.step += 1
+        now = time.monotonic()
+        # A change that began before the kill may have been acknowledged before it, too.
+        if died and began > died[0] and killed.is_set():
+            break
+        if died and now - died[0] > 0.05:
+            break
+        time.sleep(0.005)
+    thread.join()
+    return now - died[0]
