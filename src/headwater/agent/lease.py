@@ -12,6 +12,7 @@ their way (docs/decisions/0002).
 from __future__ import annotations
 
 import logging
+import math
 import secrets
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -171,11 +172,10 @@ class Lease:
         count = 0
         for count, (partition, key, value) in enumerate(records, 1):
             self._claims.produce(topic, value, key, partition, partial(delivered, count))
-        silent_s = self.clock.now() + clients.SILENCE_S
+        began_s, search = self.clock.now(), clients.LeaderSearch(self._claims)
         while len(outcomes) < count:
             self._claims.poll(0.01)
-            if self.clock.now() > silent_s:
-                clients.seek_leaders(self._claims, topic)
+            search.waited(topic, self.clock.now() - began_s)
         return [outcomes[number] for number in range(1, count + 1)]
 
     def _heartbeat(self, kind: str) -> bytes:
@@ -195,13 +195,13 @@ class Lease:
     def _run(self) -> None:
         interval_s = self.config.timing.heartbeat.total_seconds()
         next_s = self.clock.now()
+        search = clients.LeaderSearch(self._producer)
         while not self._stop.is_set():
             if self.clock.now() >= next_s and self.may_beat():
                 next_s = self.clock.now() + interval_s
                 self._beat()
             self._producer.poll(max(0.005, min(0.05, next_s - self.clock.now())))
-            if self._waiting and self.clock.now() - self._waiting[0] > clients.SILENCE_S:
-                clients.seek_leaders(self._producer, self._topic)
+            search.waited(self._topic, self.clock.now() - min(self._waiting, default=math.inf))
 
     def _beat(self) -> None:
         self._sequence += 1

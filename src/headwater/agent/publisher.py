@@ -82,6 +82,7 @@ class Publisher:
         """
         started = time.monotonic()
         deadline = started + timeout_s
+        search = clients.LeaderSearch(self._producer)
         with self._lock:
             self._waiting += 1
         try:
@@ -90,8 +91,7 @@ class Publisher:
                 if now >= deadline:
                     return False
                 self._producer.flush(_STEP_S)
-                if now - started > clients.SILENCE_S:
-                    clients.seek_leaders(self._producer, self._topic)
+                search.waited(self._topic, now - started)
         finally:
             with self._lock:
                 self._waiting -= 1

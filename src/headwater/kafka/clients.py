@@ -31,10 +31,10 @@ RESERVED = frozenset(
     }
 )
 
-SILENCE_S = 0.05
-"""Without an acknowledgement for so long, a producer's leaders are asked for again ..."""
-METADATA_EVERY_S = 0.03
-"""... as often as this."""
+_SILENCE_S = 0.05
+_RARER = 1.25
+_LEAST_OFTEN_S = 0.5
+_METADATA_S = 0.03
 
 # Small reads at known offsets: measured 0.3 ms against 500 ms (p99) with the defaults.
 POINT_READS = {
@@ -122,15 +122,30 @@ def producer(config: Config, **properties: Any) -> Producer:
         return Producer(_properties(config, base, _dotted(properties)), logger=log)
 
 
-def seek_leaders(client: Producer | Consumer, topic: str) -> None:
-    """Ask for a topic's leaders, for a client that has waited a while: one of them may have
-    moved, and the client by itself looks only after longer. Halves the time until the first
-    acknowledgement after a broker was killed.
+class LeaderSearch:
+    """Asks for leaders, for a client that has waited a while: one of them may have moved, and the
+    client by itself looks only after longer. Halves the time until the first acknowledgement after
+    a broker was killed.
+
+    It asks less and less often the longer the wait: brokers that are only slow must not get
+    slower by being asked.
     """
-    try:
-        client.list_topics(topic, timeout=METADATA_EVERY_S)
-    except KafkaException as error:  # only asked to hasten the client's own retries
-        log.debug("no metadata: %s", error)
+
+    def __init__(self, client: Producer | Consumer) -> None:
+        self._client = client
+        self._next_s = _SILENCE_S
+
+    def waited(self, topic: str, seconds: float) -> None:
+        """Nothing was heard for so long; the same wait is told of again and again."""
+        if seconds < _SILENCE_S:
+            self._next_s = _SILENCE_S
+        if seconds < self._next_s:
+            return
+        self._next_s = min(seconds * _RARER, seconds + _LEAST_OFTEN_S)
+        try:
+            self._client.list_topics(topic, timeout=_METADATA_S)
+        except KafkaException as error:  # only asked to hasten the client's own retries
+            log.debug("no metadata: %s", error)
 
 
 def consumer(config: Config, tuning: dict[str, Any], **properties: Any) -> Consumer:

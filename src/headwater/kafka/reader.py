@@ -13,13 +13,14 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from headwater.config import Config
 from headwater.errors import RetryableError, TopicMismatch, Unavailable, Unprovable
-from headwater.kafka.clients import FOLLOWING, SILENCE_S, consumer, seek_leaders
+from headwater.kafka.clients import FOLLOWING, LeaderSearch, consumer
 from headwater.kafka.errors import is_retryable, mapped, to_headwater
 
 log = logging.getLogger("headwater.reader")
 
 _BATCH = 2000
 _POLL_S = 0.25
+_LOOK_S = 0.05
 _ASK_S = 0.5
 _AGAIN_S = 0.02
 # Between an agent's records of two transactions lie their markers, and a record of others.
@@ -67,12 +68,15 @@ class Reader:
             self._consumer.unassign()
 
     def _until(self, topic: str, stop: int, at_end: bool, where: str) -> Iterator[list[Message]]:
-        deadline = time.monotonic() + self._timeout_s
+        heard = time.monotonic()
+        deadline = heard + self._timeout_s
+        search = LeaderSearch(self._consumer)
         while True:
             batch, end = self._next(where)
             if not batch and end is None:
-                seek_leaders(self._consumer, topic)
+                search.waited(topic, time.monotonic() - heard)
             if batch:
+                heard = time.monotonic()
                 deadline = time.monotonic() + self._timeout_s
                 if (batch[-1].offset() or 0) >= stop - 1:
                     yield batch if at_end else [m for m in batch if (m.offset() or 0) < stop]
@@ -165,7 +169,7 @@ class Reader:
     def _next(self, where: str) -> tuple[list[Message], int | None]:
         # consume(n, t) waits for n records or the whole of t, so wait for one, then drain.
         with mapped(where):
-            first = self._consumer.poll(SILENCE_S)
+            first = self._consumer.poll(_LOOK_S)
             if first is None:
                 return [], None
             rest = self._consumer.consume(_BATCH, 0) if first.error() is None else []

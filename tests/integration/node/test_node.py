@@ -3,45 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
 import pytest
 
 import headwater
-from headwater import Client, Config
+from headwater import Client
 from headwater.fleet.records import AgentMode, NodeMode
-from headwater.topics import connect_fleet
-from tests.support.clusters import Kafka, fresh_config
 from tests.support.place import PATIENCE_S, Place
-from tests.support.processes import eventually, programs
+from tests.support.processes import eventually
 from tests.support.steppers import BLOCKS_S, LAST, TROUBLE_AT
 
 pytestmark = pytest.mark.kafka
-
-
-@pytest.fixture(scope="module")
-def config(headwater_kafka: Kafka) -> Config:
-    """Settings of the nodes; the default profile, for machines that are busy."""
-    config = fresh_config(headwater_kafka, profile="default")
-    connect_fleet(config)
-    return config
-
-
-@pytest.fixture(scope="module")
-def place(config: Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    """One node, ``n1``, that all tests share."""
-    with programs(config, tmp_path_factory.mktemp("nodes")) as started:
-        made = Place(config, started)
-        made.node("n1")
-        yield made
-        made.close()
-
-
-@pytest.fixture(scope="module")
-def reader(config: Config) -> Iterator[Client]:
-    """A connection that looks on."""
-    with headwater.connect(config) as client:
-        yield client
 
 
 def test_it_drives_steps_of_both_kinds(place: Place, reader: Client) -> None:

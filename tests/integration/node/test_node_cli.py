@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,30 +11,9 @@ from click.testing import CliRunner, Result
 from headwater import Config
 from headwater.cli import cli
 from headwater.cli.errors import Exit
-from headwater.topics import connect_fleet
-from tests.support.clusters import Kafka, fresh_config
 from tests.support.place import Place
-from tests.support.processes import programs
 
 pytestmark = pytest.mark.kafka
-
-
-@pytest.fixture(scope="module")
-def config(headwater_kafka: Kafka) -> Config:
-    """Settings of the nodes."""
-    config = fresh_config(headwater_kafka, profile="default")
-    connect_fleet(config)
-    return config
-
-
-@pytest.fixture(scope="module")
-def place(config: Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    """One node, ``n1``."""
-    with programs(config, tmp_path_factory.mktemp("nodes")) as started:
-        made = Place(config, started)
-        made.node("n1")
-        yield made
-        made.close()
 
 
 def headwater_(config: Config, *words: str) -> Result:
@@ -64,6 +42,28 @@ def test_agents_are_started_paused_and_stopped(place: Place, config: Config) -> 
     place.await_route("c-2", "n1", "STOPPED")
     assert told(config, "start", "c-1")["c-1"]["epoch"] == started["c-1"]["epoch"] + 1
     told(config, "stop", "c-1")
+
+
+def test_who_is_there_and_who_runs_what(place: Place, config: Config) -> None:
+    """`nodes` tells of each node and its agents, `locate` of one agent; as tables and as JSON."""
+    told(config, "start", "l-1", "--kind", "Async")
+    place.await_steps("n1", "l-1", 1)
+    (shown,) = json.loads(headwater_(config, "nodes", "n1", "--json").stdout)
+    assert (shown["mode"], "l-1" in shown["routes"]) == ("RUNNING", True)
+    assert {"l-1"} <= {each["agent_id"] for each in shown["heartbeat"]["agents"]}
+    assert shown["silent_ms"] <= shown["heartbeat"]["lease_ms"]
+    assert shown["heartbeat"]["resources"]["memory_bytes"] > 0
+    table = headwater_(config, "nodes").stdout
+    assert "n1" in table and "RUNNING" in table
+    assert "l-1" in headwater_(config, "nodes", "--agents").stdout
+    missing = headwater_(config, "nodes", "n1", "nobody")
+    assert missing.exit_code == Exit.NOT_FOUND and "no such node: nobody" in missing.stderr
+    found = json.loads(headwater_(config, "locate", "l-1", "--json").stdout)
+    assert (found["node_id"], found["kind"], found["status"]) == ("n1", "Async", "RUNNING")
+    assert found["address"] == shown["heartbeat"]["address"]
+    assert "n1" in headwater_(config, "locate", "l-1").stdout
+    assert headwater_(config, "locate", "nobody").exit_code == Exit.NOT_FOUND
+    told(config, "stop", "l-1")
 
 
 def test_what_cannot_be_done_is_told_by_exit_code(place: Place, config: Config) -> None:
