@@ -91,7 +91,9 @@ def stop(context: Context, agent: str) -> Place | None:
             arguments={"handover": True, "grace_s": 1.0},
         )
         answers = Answers(commands, context.ask(commands, _ANSWER_S))
-        if agent not in answers.ok and running(context, agent) is not None:
+        # An attempt before this one may have stopped it, and the route stays until it is claimed.
+        stopped = agent in answers.ok or answers.details.get(agent, {}).get("absent", False)
+        if not stopped and running(context, agent) is not None:
             raise Unavailable(f"agent {agent!r} was not stopped: {answers.errors.get(agent)}")
         return detail
 

@@ -84,7 +84,7 @@ class Partition:
         # What was read of the outcomes may be a little behind what was written here.
         self._ended: dict[str, RecoveryResult] = {}
         self._repeat_s = suspended_clock() + _TAKEN_OVER_S
-        self._forget_s = suspended_clock() + _TAKEN_OVER_S
+        self._forget_s = suspended_clock()
 
     @property
     def next_offset(self) -> int:

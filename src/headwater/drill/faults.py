@@ -19,28 +19,30 @@ from headwater.drill.shadow import FILL, SPOIL, free_disk, order
 from headwater.drill.stage import Stage
 from headwater.drill.steps import at_work_since
 from headwater.fleet.feed import partitions_of
-from headwater.fleet.records import NodeMode, RecoveryStatus, StepState
+from headwater.fleet.records import NodeMode, RecoveryStatus
 from headwater.local.process import Identity
 from headwater.log.chain import partition_of
 
-_STOPPED_S, _RUNNING_S = 0.12, 0.02
-_ACT_S = 20.0
+_STOPPED_S, _RUNNING_S = 0.6, 0.02
 _GOOD = (RecoveryStatus.SUCCEEDED, RecoveryStatus.SKIPPED)
 _ASSIGNED = re.compile(r"(assigned|revoked|lost): recovery\[([\d, ]*)\]")
 
 
 class Stutter:
-    """Has a process run for a seventh of the time only, in short stops that no lease notices."""
+    """Stops a process again and again, each time for so long that its steps become few, and not so
+    long that a lease of ``lease_s`` would run out.
+    """
 
-    def __init__(self, process: Identity) -> None:
+    def __init__(self, process: Identity, lease_s: float) -> None:
         self._process = process
+        self._stopped_s = min(lease_s / 2, _STOPPED_S)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="drill-stutter", daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
         while not self._stop.is_set() and self._process.signal(signal.SIGSTOP):
-            self._stop.wait(_STOPPED_S)
+            self._stop.wait(self._stopped_s)
             self._process.signal(signal.SIGCONT)
             self._stop.wait(_RUNNING_S)
 
@@ -126,15 +128,21 @@ class Corruption(Fault):
 
 
 class SlowNode(Fault):
-    """The victim gets a seventh of its time."""
+    """The victim is stopped most of the time, until something has been done about it."""
 
     def __init__(self) -> None:
         self._stutter: Stutter | None = None
 
     def inject(self, stage: Stage) -> str:
         """Begin to stop it."""
-        self._stutter = Stutter(stage.identity(stage.victim))
+        lease_s = stage.config.timing.lease.total_seconds()
+        self._stutter = Stutter(stage.identity(stage.victim), lease_s)
         return f"node:{stage.victim}"
+
+    def detected(self, stage: Stage, failure_id: str) -> None:
+        """Let it run once the strategy has acted: no action makes a process run that is stopped."""
+        stage.watch.await_action(failure_id)
+        self.end(stage)
 
     def recovered(self, stage: Stage, since_s: float, failure_id: str) -> float | None:
         """Once the strategy is done and the agents go on."""
@@ -160,7 +168,7 @@ class DiskFull(Fault):
 
     def detected(self, stage: Stage, failure_id: str) -> None:
         """Free it once the strategy has done something: agents alone do not make room."""
-        stage.watch.until(lambda: _acted(stage, failure_id), _ACT_S)
+        stage.watch.await_action(failure_id)
         free_disk(stage.directory)
 
     def end(self, stage: Stage) -> None:
@@ -213,11 +221,6 @@ class HandlerCrash(Fault):
 def _mode(stage: Stage) -> NodeMode | None:
     life = stage.watch.life(stage.victim)
     return None if life is None else life.mode
-
-
-def _acted(stage: Stage, failure_id: str) -> bool:
-    result = stage.watch.result(failure_id)
-    return result is not None and any(s.state is StepState.DONE for s in result.steps[1:])
 
 
 def _at_work_after(stage: Stage, failure_id: str) -> float | None:

@@ -111,8 +111,8 @@ def hold_on_node(
         if kind == NODE_FAILURE:
             victim.process.signal(signal.SIGKILL)
         else:
-            stutter = Stutter(victim.process)
-        report = _measure(watch, victim, report, before)
+            stutter = Stutter(victim.process, client.config.timing.lease.total_seconds())
+        report = _measure(watch, victim, report, before, stutter)
     finally:
         if stutter is not None:
             stutter.end()
@@ -129,7 +129,13 @@ def _versions(client: Client, victim: Victim) -> dict[str, int]:
     return {each.agent_id: each.version for each in found if isinstance(each, Recovered)}
 
 
-def _measure(watch: Watch, victim: Victim, report: Report, before: Mapping[str, int]) -> Report:
+def _measure(
+    watch: Watch,
+    victim: Victim,
+    report: Report,
+    before: Mapping[str, int],
+    stutter: Stutter | None,
+) -> Report:
     began_s, targets = time.monotonic(), report.targets
     type_, component = TYPES[report.kind], f"node:{victim.node_id}"
     watch.until(lambda: watch.failure(type_, component) is not None, patience_s(targets.detect_ms))
@@ -140,6 +146,10 @@ def _measure(watch: Watch, victim: Victim, report: Report, before: Mapping[str, 
     report = replace(
         report, detected_ms=milliseconds(at_s - began_s), failure_ids=(failure.failure_id,)
     )
+    if stutter is not None:
+        # No action makes a process run that is stopped.
+        watch.await_action(failure.failure_id)
+        stutter.end()
     not_on = victim.node_id if report.kind == NODE_FAILURE else ""
 
     def recovered() -> bool:

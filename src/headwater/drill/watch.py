@@ -14,10 +14,12 @@ from headwater.fleet.records import (
     NodeMode,
     RecoveryResult,
     RecoveryStatus,
+    StepState,
 )
 from headwater.fleet.routes import Routes
 
 _STEP_S = 0.02
+_ACT_S = 20.0
 
 
 class Watch:
@@ -87,6 +89,15 @@ class Watch:
     def result(self, failure_id: str) -> RecoveryResult | None:
         """What has been done about a failure so far."""
         return self._results.get(failure_id)
+
+    def await_action(self, failure_id: str) -> None:
+        """Read on until the first step against a failure has been taken, for a while at most."""
+
+        def acted() -> bool:
+            result = self.result(failure_id)
+            return result is not None and any(s.state is StepState.DONE for s in result.steps[1:])
+
+        self.until(acted, _ACT_S)
 
     def handlers(self, failure_id: str) -> list[str]:
         """Who has worked on a failure, in order."""

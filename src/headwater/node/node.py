@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from headwater.client import Client
 from headwater.config import Config
 from headwater.errors import HeadwaterError, SessionClosed
 from headwater.fleet.feed import Sender
-from headwater.fleet.records import RouteStatus
+from headwater.fleet.records import NodeMode, Route, RouteStatus
 from headwater.node.chores import Chores
 from headwater.node.fencing import Fence
 from headwater.node.fleet import Fleet
@@ -29,6 +29,7 @@ from headwater.node.replicas import Replicas
 from headwater.node.report import Reporter
 from headwater.node.resources import Meter
 from headwater.node.services import Services
+from headwater.node.strays import Strays
 from headwater.node.watch import Reclaimer, Watch
 from headwater.tiers.files import open_files
 from headwater.topics import connect_fleet
@@ -91,6 +92,13 @@ class Node:
         self.host.replicas = self.replicas.give
         self.host.routed = self.fleet.is_mine
         self.handover = Handover(config, self.host, Chores(16), self.fleet.peers)
+        self.strays = Strays(
+            self.fleet.mine,
+            self.host.slots.__contains__,
+            lambda agent_id: self.client._recovery.look(agent_id).head,
+            self._take_strays,
+            self.lease.incarnation,
+        )
         self.meter = Meter(settings.data_dir)
         self.orders = Orders(config.node_id, self.posts, self._obey())
         ticks = (self.orders.flush, self.posts.tend)
@@ -127,6 +135,7 @@ class Node:
         services.start("claims", self.reclaimer.run)
         services.start("commands", self._read_commands)
         services.start("replicas", self.replicas.run)
+        services.start("strays", self.strays.run)
         self.chores.do(self._pick_up)
         log.info(
             "node %s is at work at %s: %s",
@@ -219,18 +228,27 @@ class Node:
         if not self.fleet.known.wait(_PICK_UP_S):
             log.warning("the routes could not be read: no agents were taken up again")
             return
+        self._take_up(self.fleet.mine(), "its node began again")
+
+    def _take_up(self, routes: Iterable[Route], reason: str) -> None:
         wanted, paused = {}, []
-        for route in self.fleet.mine():
+        for route in routes:
             kind = self.host.kinds.get(route.kind)
             if kind is None or route.status not in (RouteStatus.RUNNING, RouteStatus.PAUSED):
                 continue
             wanted[route.agent_id] = kind
             if route.status is RouteStatus.PAUSED:
                 paused.append(route.agent_id)
-        taken = self.host.take(wanted, _PICK_UP_S, paused=paused, reason="its node began again")
-        for each in taken:
+        for each in self.host.take(wanted, _PICK_UP_S, paused=paused, reason=reason):
             if each.error:
                 log.info("agent %s is elsewhere now: %s", each.agent_id, each.error)
+
+    def _take_strays(self, routes: list[Route]) -> None:
+        if self.host.mode is not NodeMode.RUNNING or self.host.draining:
+            return
+        names = ", ".join(route.agent_id for route in routes[:5])
+        log.warning("%d agents are nobody's and routed here: %s", len(routes), names)
+        self._take_up(routes, "it was nobody's")
 
 
 def run(node: Node, told: threading.Event) -> int:

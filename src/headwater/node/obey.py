@@ -85,7 +85,7 @@ class Obey:
         for each in command.agents:
             slot = self._host.slots.get(each.agent_id)
             if slot is None:
-                answer.add(failed(each.agent_id, "it is not on this node"))
+                answer.add(absent(each.agent_id))
             else:
                 found.append(slot)
         return found
@@ -284,7 +284,7 @@ class Obey:
         for agent_id in others:
             replica = self._replica(agent_id)
             if replica is None:
-                answer.add(failed(agent_id, "it is not on this node"))
+                answer.add(absent(agent_id))
             else:
                 digest = state_hash(agent_id, replica.agent.document).hex()
                 answer.add(
@@ -325,6 +325,12 @@ def failed(agent_id: str, error: str, slot: Slot | None = None) -> AgentResult:
     """It was not done."""
     epoch, version = (slot.epoch, slot.version) if slot is not None else (0, 0)
     return AgentResult(agent_id=agent_id, ok=False, error=error, epoch=epoch, version=version)
+
+
+def absent(agent_id: str) -> AgentResult:
+    """It is not here, so whatever is not to happen to it here does not."""
+    error = "it is not on this node"
+    return AgentResult(agent_id=agent_id, ok=False, error=error, detail={"absent": True})
 
 
 def told(taken: Taken) -> AgentResult:

@@ -40,7 +40,8 @@ def test_agents_are_started_paused_and_stopped(place: Place, config: Config) -> 
     assert told(config, "migrate", "c-2", "--to", "n1")["c-2"]["ok"]
     assert told(config, "stop", "c-1", "c-2", "--reason", "enough").keys() == {"c-1", "c-2"}
     place.await_route("c-2", "n1", "STOPPED")
-    assert told(config, "start", "c-1")["c-1"]["epoch"] == started["c-1"]["epoch"] + 1
+    # A busy machine may have cost the node its lease meanwhile, and with it another epoch.
+    assert told(config, "start", "c-1")["c-1"]["epoch"] > started["c-1"]["epoch"]
     told(config, "stop", "c-1")
 
 
