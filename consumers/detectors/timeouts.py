@@ -49,15 +49,20 @@ def component_of(agent_id: str) -> str:
 
 @dataclass(slots=True)
 class Pace:
-    """When an agent's version changed of late, by its node's clock in milliseconds."""
+    """When an agent's version changed of late, by its node's clock in milliseconds; ``seen_s``:
+    when that was read. A node's clock may jump, so only both together tell of a standstill.
+    """
 
     epoch: int
     version: int
     since_ms: int
+    seen_s: float
     gaps_ms: deque[int] = field(default_factory=lambda: deque(maxlen=_PACE))
 
-    def take(self, report: AgentReport, now_ms: int) -> None:
-        """The agent as its node has it at ``now_ms``."""
+    def take(self, report: AgentReport, now_ms: int, read_s: float) -> None:
+        """The agent as its node has it at ``now_ms``, which was read at ``read_s``."""
+        if report.epoch != self.epoch or report.version != self.version:
+            self.seen_s = read_s
         if report.epoch != self.epoch or report.state is not AgentMode.RUNNING:
             # Whatever held it up, it was not at work here: its pace is to be seen anew.
             self.epoch, self.version, self.since_ms = report.epoch, report.version, now_ms
@@ -66,9 +71,9 @@ class Pace:
             self.gaps_ms.append(now_ms - self.since_ms)
             self.version, self.since_ms = report.version, now_ms
 
-    def stalled_ms(self, now_ms: int) -> int:
+    def stalled_ms(self, now_ms: int, read_s: float) -> int:
         """For how long the version stands still, if that is out of all proportion, else 0."""
-        if len(self.gaps_ms) < _PACE:
+        if len(self.gaps_ms) < _PACE or (read_s - self.seen_s) * 1000 <= _STALL_MS:
             return 0
         still_ms = now_ms - self.since_ms
         return still_ms if still_ms > max(_STALL_MS, _STALL_TIMES * max(self.gaps_ms)) else 0
@@ -94,8 +99,8 @@ class Timeouts:
         paces = self._paces[life.node_id] = {}
         now_ms = life.beat.sent_at
         for agent_id, report in life.agents.items():
-            pace = before.get(agent_id) or Pace(report.epoch, report.version, now_ms)
-            pace.take(report, now_ms)
+            pace = before.get(agent_id) or Pace(report.epoch, report.version, now_ms, life.read_s)
+            pace.take(report, now_ms, life.read_s)
             paces[agent_id] = pace
         self._count_late(life)
 
@@ -204,7 +209,7 @@ def _again(life: Life, report: AgentReport) -> Finding | None:
 
 
 def _stalled(life: Life, report: AgentReport, pace: Pace) -> Finding | None:
-    still_ms = pace.stalled_ms(life.beat.sent_at)
+    still_ms = pace.stalled_ms(life.beat.sent_at, life.read_s)
     if not still_ms or report.state is not AgentMode.RUNNING:
         return None
     return _finding(

@@ -153,14 +153,17 @@ class NodeFleet(Fleet):
         self._eventually(seen, f"{type_} of {component} is detected", timeout_s)
         return self.sight.seen(type_, component, since_s)[-1]
 
-    def await_settled(self, timeout_s: float = PATIENCE_S, apart_from: str = "") -> None:
+    def await_settled(
+        self, timeout_s: float = PATIENCE_S, apart_from: str = "", *, slow: bool = False
+    ) -> None:
         """Wait until every agent is owned once, and every failure has its detection, actions and
-        outcome in the audit; but for those of a component where what is wrong still is.
+        outcome in the audit; but for those of a component where what is wrong still is, and, unless
+        ``slow``, for degradations, which may take minutes.
         """
         wrong: list[str] = []
 
         def settled() -> bool:
-            wrong[:] = [*self._misplaced(), *self.sight.unfinished(apart_from)]
+            wrong[:] = [*self._misplaced(), *self.sight.unfinished(apart_from, slow=slow)]
             return not wrong
 
         try:
@@ -203,8 +206,9 @@ class NodeFleet(Fleet):
             for found in client.recover_many(sorted(self.agents)):
                 assert isinstance(found, headwater.Recovered), found
                 holders = self.sight.holders(found.agent_id)
-                if holders != [(found.head.node_id, found.head.epoch)]:
-                    wrong.append(f"{found.agent_id}: {found.head} by the log, held by {holders}")
+                owner = (found.head.node_id, found.head.epoch)
+                if holders != [owner]:
+                    wrong.append(f"{found.agent_id}: {owner} by the log, held by {holders}")
             return not wrong
 
         try:

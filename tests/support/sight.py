@@ -129,12 +129,13 @@ class Sight:
             and report.state not in (AgentMode.GONE, AgentMode.DONE)
         ]
 
-    def unfinished(self, apart_from: str = "") -> list[str]:
+    def unfinished(self, apart_from: str = "", *, slow: bool = True) -> list[str]:
         """For each failure, what of detection, actions and outcome is missing in the audit; but
-        for those of one component.
+        for those of one component, and, unless ``slow``, those where action after action is tried.
         """
+        left_out = () if slow else (FailureType.PERFORMANCE_DEGRADATION,)
         with self.lock:
-            events = (event for _, event in self.failures)
+            events = (event for _, event in self.failures if event.type not in left_out)
             ids = {e.failure_id: e for e in events if e.component != apart_from}
             return [wrong for each in ids.values() if (wrong := self._missing(each))]
 

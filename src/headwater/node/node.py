@@ -70,7 +70,8 @@ class Node:
         self.settings = settings
         self.ending = threading.Event()
         self.fault: BaseException | None = None
-        self.client = Client(config)
+        # Whoever takes over at any time must not read the whole index first.
+        self.client = Client(config, follow_index=True)
         self.lease = self.client.lease
         self._sender = Sender(config)
         self.posts = Posts(self._sender, config.node_id, self.lease.incarnation)

@@ -19,6 +19,10 @@ from headwater.wire import codec
 
 log = logging.getLogger("headwater.index")
 
+# What comes is told at once; but a follower that asked again every few milliseconds for what does
+# not come would keep the brokers busy for as long as it lives.
+_TUNING = clients.SCANS | {"fetch.wait.max.ms": 100}
+
 
 @dataclass(slots=True)
 class IndexPartition:
@@ -80,7 +84,7 @@ class IndexFollower:
 
     def __init__(self, config: Config, partitions: int) -> None:
         self._config = config
-        self._consumer: Consumer = clients.consumer(config, clients.SCANS)
+        self._consumer: Consumer = clients.consumer(config, _TUNING)
         self._partitions = [IndexPartition() for _ in range(partitions)]
         self._behind = set(range(partitions))
         self._lock = threading.Lock()

@@ -239,6 +239,18 @@ def test_steps_that_time_out_again_and_again_are_a_timeout() -> None:
     assert "completed" in detector.cleared(event, 0.0)
 
 
+def test_a_clock_that_jumps_is_no_stall() -> None:
+    """A node whose wall clock goes on by an hour has agents that stand still for no longer."""
+    lives: dict[str, Life] = {}
+    detector = Timeouts(lives, RouteTable())
+    for second in range(40):
+        jump_ms = 3_600_000 if second >= 35 else 0
+        report = agent(epoch=1, version=min(second, 30))
+        lives["n"] = life(agents=[report], at_s=float(second), sent_at=second * 1000 + jump_ms)
+        detector.take(lives["n"])
+        assert not list(detector.findings(float(second)))
+
+
 def test_a_version_that_stalls_is_a_timeout_against_its_own_pace() -> None:
     """Of an agent that changed every second a minute of nothing is one; of one that always took
     its time, or was told to pause, it is not.
@@ -253,19 +265,22 @@ def test_a_version_that_stalls_is_a_timeout_against_its_own_pace() -> None:
         now_ms = 0
         for version in range(25):
             now_ms = gap_ms * version
-            lives["n"] = life(agents=[agent(epoch=1, version=version)], sent_at=now_ms)
+            own = agent(epoch=1, version=version)
+            lives["n"] = life(agents=[own], at_s=now_ms / 1000, sent_at=now_ms)
             detector.take(lives["n"])
         for _ in range(62):
             now_ms += 1000
             report = agent(epoch=1, version=24, state=state)
-            lives["n"] = life(agents=[report], sent_at=now_ms)
+            lives["n"] = life(agents=[report], at_s=now_ms / 1000, sent_at=now_ms)
             detector.take(lives["n"])
-        found = list(detector.findings(0.0))
+        now_s = now_ms / 1000
+        found = list(detector.findings(now_s))
         assert bool(found) == expected
         if found:
             assert found[0].subject == "version"
-            lives["n"] = life(agents=[agent(epoch=1, version=25)], sent_at=now_ms)
-            assert "changes again" in detector.cleared(found[0].event(0, "d"), 0.0)
+            own = agent(epoch=1, version=25)
+            lives["n"] = life(agents=[own], at_s=now_s, sent_at=now_ms)
+            assert "changes again" in detector.cleared(found[0].event(0, "d"), now_s)
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=3, max_size=60), st.floats(-1e9, 1e9))
