@@ -155,7 +155,8 @@ def _nodes(
 
 
 def _start_node(processes: Processes, node: str, kind: str) -> None:
-    processes.start(node, "node", "run", f"benchmarks.failover_agents:{kind}")
+    replicas = ("--replicas", str(LARGE_AGENTS), "--replica-memory", "512")
+    processes.start(node, "node", "run", f"benchmarks.failover_agents:{kind}", *replicas)
 
 
 def _heard(config: Config) -> set[str]:

@@ -10,13 +10,14 @@ import headwater
 
 NOTES_ENV = "HEADWATER_BENCH_NOTES"
 LARGE_BYTES = 20_000
+STEP_EVERY_S = 3
 _TEXT = "the headwater of a river is its source; "
 
 
 class Counter(headwater.HostedAgent):
-    """Counts its steps, one a second. What it has counted stands in its messages, once."""
+    """Counts its steps, one every few seconds. What it has counted stands in its messages, once."""
 
-    pause = timedelta(seconds=1)
+    pause = timedelta(seconds=STEP_EVERY_S)
     state_bytes = 0
 
     def __init__(self) -> None:

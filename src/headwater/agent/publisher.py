@@ -20,6 +20,7 @@ log = logging.getLogger("headwater.publisher")
 Delivered = Callable[[KafkaError | None, Message], None]
 
 _STEP_S = 0.01
+_CROWD, _CROWD_S = 4, 0.002
 
 
 class Publisher:
@@ -123,7 +124,11 @@ class Publisher:
         # it only looks after stragglers, every few milliseconds, and after those in a hurry.
         while not self._stop.is_set():
             self._busy.wait()
-            if self._hurried:
+            if self._hurried > _CROWD:
+                # Together they are sooner through than each by itself: the brokers take a request
+                # of many records about as fast as one of one.
+                self._producer.poll(_CROWD_S)
+            elif self._hurried:
                 self._producer.flush(_STEP_S)
             else:
                 time.sleep(_STEP_S)

@@ -132,12 +132,14 @@ class Feed:
 
 
 class Sender:
-    """Writes the fleet's records. Safe for use by several threads."""
+    """Writes the fleet's records. Safe for use by several threads. ``linger_ms``: how long a record
+    may wait for company.
+    """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, *, linger_ms: int = 0) -> None:
         self._config = config
         self._timeout_s = config.send_timeout.total_seconds()
-        self._producer = clients.producer(config, linger_ms=0)
+        self._producer = clients.producer(config, linger_ms=linger_ms)
 
     def send(self, topic: str, key: str, record: Encodable | None, *, by: str = "") -> Sent:
         """Send a record (None: a tombstone) and do not wait; ``by`` is what its partition follows

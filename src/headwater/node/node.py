@@ -37,6 +37,7 @@ from headwater.topics import connect_fleet
 log = logging.getLogger("headwater.node")
 
 _PICK_UP_S = 15.0
+_LINGER_MS = 10
 _ORDERS_S = 2.0
 
 
@@ -73,7 +74,7 @@ class Node:
         # Whoever takes over at any time must not read the whole index first.
         self.client = Client(config, follow_index=True)
         self.lease = self.client.lease
-        self._sender = Sender(config)
+        self._sender = Sender(config, linger_ms=_LINGER_MS)
         self.posts = Posts(self._sender, config.node_id, self.lease.incarnation)
         self.chores = Chores()
         self.fleet = Fleet(config)
