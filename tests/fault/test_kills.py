@@ -60,6 +60,7 @@ def test_the_leader_is_killed(fleet: Fleet, cluster: LocalKafka) -> None:
     fleet.check()
 
 
+@pytest.mark.long
 def test_two_brokers_are_killed_in_a_row(fleet: Fleet, cluster: LocalKafka) -> None:
     """SIGKILL of a leader, and once it is back in sync of its successor, under one load."""
     fleet.compactor()
@@ -81,6 +82,7 @@ def test_two_brokers_are_killed_in_a_row(fleet: Fleet, cluster: LocalKafka) -> N
     fleet.check()
 
 
+@pytest.mark.long
 def test_leader_and_owner_die_together(fleet: Fleet, cluster: LocalKafka) -> None:
     """SIGKILL of a leader and of an owner at once: the heir has all that was acknowledged."""
     fleet.compactor()

@@ -180,6 +180,7 @@ def test_a_step_allocates_without_end(nodes: NodeFleet, troubles: Troubles) -> N
         nodes.check_all()
 
 
+@pytest.mark.long
 def test_a_disk_is_full(nodes: NodeFleet, troubles: Troubles) -> None:
     """It is found, agents work on, and a node that fences itself then gets over it, too."""
     if not limits.can_mount():

@@ -53,6 +53,7 @@ def test_snapshots_flow_again_within_the_bar(fast: Fleet) -> None:
     assert seconds <= BAR_S, f"{seconds:.2f} s\n{fast.tails()}"
 
 
+@pytest.mark.long
 def test_without_init_transactions_they_do_not(fast: Fleet) -> None:
     """The test above can fail: with the takeover's init_transactions switched off, the dead
     one's transaction stays open and its partitions stand still.

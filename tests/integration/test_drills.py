@@ -107,6 +107,7 @@ def test_a_node_failure_on_shadows(hw: Client, config: Config) -> None:
     assert "passed" in drill(config, "history").stdout
 
 
+@pytest.mark.long
 def test_a_missed_target_is_an_exit_code(hw: Client, config: Config) -> None:
     """A drill that was slower than it may be exits with 1, says so, and is kept as missed."""
     result = drill(config, "node-failure", "--shadow", "--agents", "1", "--detect-within", "1ms")

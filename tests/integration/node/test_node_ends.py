@@ -58,6 +58,7 @@ def test_a_suspended_node_fences_itself(place: Place) -> None:
     program.end()
 
 
+@pytest.mark.long
 def test_what_is_no_more_its_own_is_dropped(place: Place, reader: Client) -> None:
     """An agent that another process took over while the node was suspended stays there; one that
     is nobody's, and routed here, is taken again.
