@@ -106,9 +106,17 @@ class Reader:
         None if there is none.
         """
         asked = TopicPartition(topic, partition, time_ms + 1)
-        with mapped(f"looking for a time in {topic}[{partition}]"):
-            (found,) = self._consumer.offsets_for_times([asked], timeout=self._timeout_s)
-        return found.offset if found.offset >= 0 else None
+        deadline = time.monotonic() + self._timeout_s
+        while True:
+            try:
+                with mapped(f"looking for a time in {topic}[{partition}]"):
+                    (found,) = self._consumer.offsets_for_times([asked], timeout=self._timeout_s)
+            except RetryableError:
+                if time.monotonic() > deadline:
+                    raise
+                self._find_leader(topic)
+            else:
+                return found.offset if found.offset >= 0 else None
 
     def get_many(self, topic: str, partition: int, offsets: Iterable[int]) -> dict[int, bytes]:
         """The values of the records at ``offsets``, those left out where there is none.
