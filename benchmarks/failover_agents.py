@@ -10,7 +10,7 @@ import headwater
 
 NOTES_ENV = "HEADWATER_BENCH_NOTES"
 LARGE_BYTES = 20_000
-STEP_EVERY_S = 3
+STEP_EVERY_S, LARGE_STEP_EVERY_S = 3, 10
 _TEXT = "the headwater of a river is its source; "
 
 
@@ -41,6 +41,7 @@ class Counter(headwater.HostedAgent):
 
 
 class LargeCounter(Counter):
-    """The same with a state of 20 KB."""
+    """The same with a state of 20 KB, and more rarely: there are many."""
 
+    pause = timedelta(seconds=LARGE_STEP_EVERY_S)
     state_bytes = LARGE_BYTES
