@@ -210,8 +210,7 @@ def _heard(config: Config) -> set[str]:
 
     pulse = Pulse(config, history_s=2.0)
     try:
-        while not pulse.caught_up:
-            pulse.read(0.05)
+        pulse.catch_up()
         return {life.node_id for life in pulse.lives.values() if life.mode == "RUNNING"}
     finally:
         pulse.close()

@@ -149,7 +149,7 @@ class Takeover:
         """
         if not head.owned or self._claimer.is_leftover(head):
             return True
-        out_s = hearing.last_s(head.incarnation) + head.lease_ms / 1000 * DRIFT
+        out_s = _runs_out_s(head, hearing)
         if self._lease.clock.now() < out_s:
             return False
         partition = heartbeat_partition(head.node_id)
@@ -160,8 +160,7 @@ class Takeover:
             self._probes[partition] = probe
         # Asked in this order: a position that covers the probe covers what came before it.
         reached = hearing.reached(partition, probe.offset)
-        still_s = hearing.last_s(head.incarnation) + head.lease_ms / 1000 * DRIFT
-        return reached and probe.sent_s >= still_s
+        return reached and probe.sent_s >= _runs_out_s(head, hearing)
 
     def _claim(self, free: list[_Wanted]) -> Iterator[Taken]:
         """Claim all of these; those that another process claimed first stay wanted."""
@@ -221,6 +220,11 @@ class Takeover:
             read = self._recovery.advance_many([w.recovered for w in group], until=until)
             for w, recovered in zip(group, read, strict=True):
                 w.recovered = recovered
+
+
+def _runs_out_s(head: Head, hearing: Hearing) -> float:
+    """When the owner's lease has run out for sure, if nothing more is heard of it."""
+    return hearing.last_s(head.incarnation) + head.lease_ms / 1000 * DRIFT
 
 
 def _late(w: _Wanted) -> Taken:

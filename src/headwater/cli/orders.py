@@ -170,8 +170,7 @@ def at_work(config: Config) -> list[Life]:
 
     pulse = Pulse(config, history_s=_HISTORY_S)
     try:
-        while not pulse.caught_up:
-            pulse.read(0.05)
+        pulse.catch_up()
         return [
             life
             for life in pulse.lives.values()

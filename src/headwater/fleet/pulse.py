@@ -22,6 +22,8 @@ from headwater.fleet.records import (
     Resources,
 )
 
+_POLL_S = 0.05
+
 
 @dataclass(slots=True)
 class Life:
@@ -156,6 +158,11 @@ class Pulse:
     def caught_up(self) -> bool:
         """Whether everything was read that was there when this was made."""
         return self._feed.caught_up
+
+    def catch_up(self) -> None:
+        """Read everything that was there when this was made."""
+        while not self.caught_up:
+            self.read(_POLL_S)
 
     def read(self, timeout_s: float) -> list[Beat]:
         """The heartbeats that have come, PROBEs too, waiting up to ``timeout_s`` for one."""
