@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import headwater
-from benchmarks.failover_brokers import await_replicas, leader_rounds
+from benchmarks.failover_brokers import forget_topics, leader_rounds, settle_brokers
 from benchmarks.failover_compactor import compactor_rounds
 from benchmarks.failover_fleet import (
     PATIENCE_S,
@@ -117,7 +117,7 @@ def _others(report: Report, kafka: LocalKafka, scratch: Path, rounds: int) -> No
     """Kill compactors, and then leaders."""
     config = _config(kafka)
     connect_fleet(config)
-    await_replicas(config, kafka)
+    settle_brokers(config, kafka)
     _figures(report, "compactor", compactor_rounds(config, scratch, rounds))
     _figures(report, "leader", leader_rounds(config, kafka, rounds))
 
@@ -170,7 +170,7 @@ def _kills(
     """
     config = _config(kafka)
     partitions = connect_fleet(config)
-    await_replicas(config, kafka)
+    settle_brokers(config, kafka)
     names = [f"{kind.lower()}-{n}" for n in range(agents)]
     found = Found()
     with _fleet(config, scratch) as processes, Watcher(config, partitions) as watcher:
@@ -183,6 +183,7 @@ def _kills(
         _until(lambda: watcher.epochs.keys() >= set(names), "each agent has made a change")
         for number in range(rounds + 1):
             say(f"{kind}: round {number or 1 - bool(rounds)}")
+            settle_brokers(config, kafka)
             time.sleep(SETTLE_S)
             victim = ids.pop(0)
             killed = _kill(processes, watcher, victim, residents(config)[victim])
@@ -197,6 +198,7 @@ def _kills(
                 _until(lambda: ids[-1] in _heard(config), "the new node beats")
                 _rebalance(config, ids[-1], agents)
         found.lost, found.doubled = _account(config, processes, names)
+    forget_topics(config)
     return found
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import time
 
+from confluent_kafka import ElectionType
+
 import headwater
 from headwater.agent.session import Session
 from headwater.config import Config
@@ -13,20 +15,41 @@ from headwater.local import LocalKafka
 
 _PATIENCE_S = 60.0
 _CALM_S = 1.0
+_DELETION_S = 6.0
+_ELECTED_S = 8.0
+"""Leaders that move cost nodes their leases: they are to be back at work."""
 AGENT = "leader-probe"
 
 
-def await_replicas(config: Config, kafka: LocalKafka) -> None:
-    """Wait until every partition has all its replicas in sync."""
+def settle_brokers(config: Config, kafka: LocalKafka) -> None:
+    """Wait until every partition has all its replicas in sync and is led by the broker that was
+    meant to: after one was away the others do its work too, by default for five minutes.
+    """
     admin = clients.admin(config)
     deadline = time.monotonic() + _PATIENCE_S
+    moved = False
     while time.monotonic() < deadline:
         topics = admin.list_topics(timeout=10).topics
         partitions = [p for topic in topics.values() for p in topic.partitions.values()]
         if partitions and all(len(p.isrs) == len(p.replicas) for p in partitions):
-            return
+            if all(p.leader == p.replicas[0] for p in partitions):
+                time.sleep(_ELECTED_S if moved else 0.0)
+                return
+            moved = True
+            admin.elect_leaders(ElectionType.PREFERRED).result()
         time.sleep(0.1)
     raise RuntimeError(f"the replicas of {kafka.bootstrap_servers} do not get in sync")
+
+
+def forget_topics(config: Config) -> None:
+    """Delete the topics of a fleet that is no more: brokers look at each partition that they have,
+    and the next fleet is to find them as they are for one fleet.
+    """
+    admin = clients.admin(config)
+    names = [t for t in admin.list_topics(timeout=10).topics if t.startswith(config.prefix)]
+    for deletion in admin.delete_topics(names, operation_timeout=_PATIENCE_S).values():
+        deletion.result()
+    time.sleep(_DELETION_S)
 
 
 def leader_of(config: Config, topic: str, partition: int) -> int:
@@ -46,7 +69,7 @@ def leader_rounds(config: Config, kafka: LocalKafka, rounds: int) -> list[float]
             broker = leader_of(config, "events", partition)
             found.append(_round(agent, kafka, broker))
             kafka.start_node(broker)
-            await_replicas(config, kafka)
+            settle_brokers(config, kafka)
             time.sleep(_CALM_S)
         agent.release()
     return found

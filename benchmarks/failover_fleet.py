@@ -30,6 +30,7 @@ from headwater.kafka.reader import Reader
 from headwater.log.records import parse
 
 PATIENCE_S = 60.0
+_AGAIN_S = 0.5
 
 
 class Processes:
@@ -145,7 +146,7 @@ class Watcher:
 
     def _events(self, ready: threading.Barrier) -> None:
         topic = self.config.topic("events")
-        consumer = clients.consumer(self.config, clients.FOLLOWING, fetch_wait_max_ms=20)
+        consumer = clients.consumer(self.config, clients.FOLLOWING)
         reader = Reader(self.config, clients.POINT_READS)
         consumer.assign(
             [TopicPartition(topic, p, reader.range(topic, p)[1]) for p in range(self.partitions)]
@@ -227,6 +228,8 @@ def _command(
                     refused[command.node_id] = missing
                     say(f"{command.node_id}: {kind}: {[r.error for r in results if not r.ok][:2]}")
             left = refused
+            if left:
+                time.sleep(_AGAIN_S)
             if left and time.monotonic() > deadline:
                 raise RuntimeError(f"{kind} is not obeyed: {left}")
     finally:

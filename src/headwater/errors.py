@@ -199,7 +199,11 @@ class Conflict(RetryableError):
 
 
 class AgentOwned(RetryableError):
-    """Somebody else owns the agent for now."""
+    """Somebody else owns the agent for now; ``epoch`` is the owner's, 0 where it is not known."""
+
+    def __init__(self, message: str, epoch: int = 0) -> None:
+        super().__init__(message)
+        self.epoch = epoch
 
 
 class InDoubt(RetryableError):

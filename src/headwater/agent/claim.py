@@ -159,7 +159,8 @@ class Claimer:
 def owned_by(head: Head, why: str) -> AgentOwned:
     """The error that says who has the agent."""
     return AgentOwned(
-        f"agent {head.agent_id!r} is owned by node {head.node_id!r} (epoch {head.epoch}): {why}"
+        f"agent {head.agent_id!r} is owned by node {head.node_id!r} (epoch {head.epoch}): {why}",
+        head.epoch,
     )
 
 

@@ -34,6 +34,7 @@ from headwater.wire import codec
 log = logging.getLogger("headwater.lease")
 
 INCARNATION_BYTES = 16
+_STRAIN = 0.25
 
 
 class Term(NamedTuple):
@@ -128,6 +129,14 @@ class Lease:
     def holds(self, generation: int) -> bool:
         """Whether agents claimed in ``generation`` are still this process's alone."""
         return self.clock.holds(generation) or self._unchecked
+
+    @property
+    def strained(self) -> bool:
+        """Whether heartbeats take so long that the lease is in danger: whoever makes work for the
+        brokers, or for this process, had better wait.
+        """
+        slowest_s = self.clock.now() - min(tuple(self._waiting), default=math.inf)
+        return max(slowest_s, self.round_trip_s or 0.0) > self.lease_ms / 1000 * _STRAIN
 
     def stop(self) -> None:
         """Send no more heartbeats; the lease runs out by itself."""

@@ -26,7 +26,7 @@ log = logging.getLogger("headwater.fleet")
 _PARTITIONS = {spec.name: spec.partitions or 1 for spec in (*FLEET, HEARTBEATS)}
 # An idle fetch is held for long; one that has something comes back at once.
 _TUNING = clients.FOLLOWING | {
-    "fetch.wait.max.ms": 250,
+    "fetch.wait.max.ms": 500,
     "queued.min.messages": 10_000,
     "queued.max.messages.kbytes": 16 * 1024,
 }

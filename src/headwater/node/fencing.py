@@ -63,7 +63,8 @@ class Fence:
         if not self._host.fenced and (not holds or term.generation != self._generation):
             self._stop()
         # Not on a lease that is about to run out again, as under brokers that answer late.
-        if self._host.fenced and holds and self.left_s >= self._enough_s:
+        calm = self.left_s >= self._enough_s and not self._lease.strained
+        if self._host.fenced and holds and calm:
             self._generation = term.generation
             self._go_on()
 
@@ -72,11 +73,7 @@ class Fence:
         host.fenced = True
         self._since_ms = wall_ms()
         error = SessionClosed(f"the lease of node {self._lease.node_id!r} ran out")
-        sessions: list[Session] = []
-        for slot in list(host.slots.values()):
-            life = slot.life
-            if life is not None and host.interrupt(slot, error):
-                sessions.append(life.session)
+        sessions = host.interrupt_all(error)
         log.warning("the lease ran out: %d agents were stopped", len(sessions))
         host.posts.audit(
             "node.fenced",
@@ -90,6 +87,8 @@ class Fence:
     def _keep_all(self, keep: Store, sessions: list[Session]) -> None:
         kept = 0
         for session in sessions:
+            if not self._host.fenced:
+                break  # the log can be had again, and the work is better done for that
             version = session.version
             if self._kept.get(session.agent_id) == version:
                 kept += 1  # as it was the last time

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from headwater.agent.hearing import Hearing
 from headwater.agent.session import Session
 from headwater.aio import AsyncSession
 from headwater.client import Client
+from headwater.clock import suspended_clock
 from headwater.errors import AgentOwned, Fenced, HeadwaterError, SessionClosed, Unavailable
 from headwater.fleet.records import NodeMode, RouteStatus
 from headwater.node.chores import Chores
@@ -27,6 +29,7 @@ from headwater.recovery import Recovered
 log = logging.getLogger("headwater.node")
 
 _ONE_BY_ONE = 100
+_BREATH, _BREATH_S, _LOOK_S = 25, 0.3, 0.01
 
 
 class StepTimeout(SessionClosed):
@@ -68,6 +71,7 @@ class Host:
         self.stepped: set[Slot] = set()
         self.replicas: Callable[[Iterable[str]], Mapping[str, Recovered]] = lambda _: {}
         self.routed: Callable[[str], bool] = lambda _: False
+        self.strained: Callable[[], bool] = lambda: False
         self._hearing = hearing
         self._chores = chores
         self._lock = threading.Lock()
@@ -144,13 +148,15 @@ class Host:
                 hearing=self._hearing,
                 ours=ours,
             )
-            for each in opened:
+            for number, each in enumerate(opened, 1):
                 slot = left.pop(each.agent_id)
                 if each.session is None:
                     assert each.error is not None
                     yield self._not_taken(slot, each.error, again=ours)
                 else:
                     yield self._adopt(slot, each.session, reason)
+                if number % _BREATH == 0:
+                    self._breathe()
         except HeadwaterError as error:
             log.warning("%d agents could not be claimed: %s", len(left), error)
             for slot in left.values():
@@ -159,6 +165,14 @@ class Host:
         finally:
             for slot in left.values():  # whoever asked wants to hear no more
                 self._not_taken(slot, SessionClosed("given up"), again=ours)
+
+    def _breathe(self) -> None:
+        """Wait for a while if there is too much to do for the heartbeats: many agents that begin at
+        once could cost the node its lease, and with it all of them again and again.
+        """
+        deadline_s = suspended_clock() + _BREATH_S
+        while self.strained() and suspended_clock() < deadline_s:
+            time.sleep(_LOOK_S)
 
     def _adopt(self, slot: Slot, session: Session, reason: str) -> Taken:
         try:
@@ -170,10 +184,12 @@ class Host:
         if not slot.adopt(life):
             self._chores.do(session.release)
             return Taken(agent_id=slot.agent_id, error="it was given up meanwhile")
-        if self.fenced:  # the lease ran out again meanwhile
+        if self.fenced:
+            # It is this node's by the log, and goes on here as soon as the lease holds again:
+            # whoever asked must not have it moved meanwhile.
             self.interrupt(slot, SessionClosed("the node's lease ran out"))
-            return Taken(agent_id=slot.agent_id, error="the node's lease ran out")
-        self.kick(slot)
+        else:
+            self.kick(slot)
         self.posts.route(slot, RouteStatus.PAUSED if slot.paused else RouteStatus.RUNNING, reason)
         return Taken(agent_id=slot.agent_id, slot=slot)
 
@@ -186,7 +202,9 @@ class Host:
         return Taken(agent_id=slot.agent_id, error=error)
 
     def _not_taken(self, slot: Slot, error: HeadwaterError, *, again: bool) -> Taken:
-        if again and not isinstance(error, AgentOwned):
+        # A leader that has just been elected may give an end of the log that lies before one's own
+        # claim: whose it was then says nothing.
+        if again and not (isinstance(error, AgentOwned) and error.epoch >= slot.epoch):
             slot.rest(str(error))
             slot.not_opened()
             self.changed.add(slot)
@@ -271,6 +289,16 @@ class Host:
             return False
         self._end(slot, life, error)
         return True
+
+    def interrupt_all(self, error: HeadwaterError) -> list[Session]:
+        """Abandon the claims of all agents, quickly; the sessions that they had."""
+        ended = [(s, life) for s in list(self.slots.values()) if (life := s.abandon()) is not None]
+        for _, life in ended:
+            life.session.disown(error)
+        for driver in (self.loops, self.threads):
+            driver.cancel(*(e for s, e in ended if e.interrupted and self.driver(s) is driver))
+        self.changed.update(slot for slot, _ in ended)
+        return [life.session for _, life in ended]
 
     def _end(self, slot: Slot, life: Life, error: HeadwaterError) -> None:
         """Let nothing of an abandoned life count any more."""

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from headwater.clock import suspended_clock
@@ -130,11 +130,12 @@ class LoopDriver:
         """See whether a step of the slot is due."""
         self.loop.look(slot, life)
 
-    def cancel(self, life: Life) -> None:
-        """End the step of a life that was abandoned, as far as it can be ended."""
-        task = life.task
-        if task is not None:
-            call_in(task.get_loop(), task.cancel)
+    def cancel(self, *lives: Life) -> None:
+        """End the steps of lives that were abandoned, as far as they can be ended."""
+        tasks = [task for life in lives if (task := life.task) is not None]
+        # One call for all of a loop: each wakes it up, which costs a turn of the interpreter.
+        for loop in {task.get_loop() for task in tasks}:
+            call_in(loop, _cancel, [task for task in tasks if task.get_loop() is loop])
 
     def replace(self, kept: Life | None) -> None:
         """Leave the loop to ``kept``, whose step blocks it, and begin another one."""
@@ -146,6 +147,11 @@ class LoopDriver:
     def stop(self) -> None:
         """End the loop once its steps are over."""
         self.loop.retire(None)
+
+
+def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
 
 
 def call_in(loop: asyncio.AbstractEventLoop, call: Callable[..., object], *args: Any) -> None:

@@ -37,7 +37,7 @@ from headwater.topics import connect_fleet
 log = logging.getLogger("headwater.node")
 
 _PICK_UP_S = 15.0
-_LINGER_MS = 10
+_LINGER_MS = 50
 _ORDERS_S = 2.0
 
 
@@ -93,6 +93,7 @@ class Node:
         self.replicas = Replicas(self.client, self.fleet, settings.replicas, settings.replica_bytes)
         self.host.replicas = self.replicas.give
         self.host.routed = self.fleet.is_mine
+        self.host.strained = lambda: self.lease.strained
         self.handover = Handover(config, self.host, Chores(16), self.fleet.peers)
         self.strays = Strays(
             self.fleet.mine,

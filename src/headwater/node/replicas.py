@@ -23,7 +23,7 @@ from headwater.state.values import copy_value, pack
 
 log = logging.getLogger("headwater.node")
 
-_EVERY_S = 0.5
+_EVERY_S = 1.0
 _AT_ONCE = 50
 
 

@@ -12,6 +12,8 @@ from headwater.node.hosted import Kind
 from headwater.node.slot import Slot
 
 _COMPLETE_S = 1.0
+# What a node with many agents has to say takes its time, which a lease in danger does not have.
+_PATIENCE_S = 2.0
 # Of a large node, how far its agents came is told once a second; what befell them at once.
 _STEPPED = 100
 _KINDLESS: dict[str, Any] = {"kinds": [], "peers": [], "resources": None}
@@ -32,7 +34,8 @@ class Reporter:
         """The fields of the heartbeat that is sent now."""
         host = self._host
         now_s = self._clock()
-        complete = now_s >= self._next_s
+        patience_s = _PATIENCE_S if host.strained() else 0.0
+        complete = now_s >= self._next_s + patience_s
         gone = [host.gone.pop() for _ in range(len(host.gone))]
         said: dict[str, Any] = {
             "mode": host.mode.value,

@@ -54,6 +54,7 @@ class Slot:
         "_lock",
         "_position",
         "agent_id",
+        "claim_s",
         "done",
         "due_s",
         "gap_s",
@@ -87,6 +88,7 @@ class Slot:
         self.started_s = 0.0
         self.started_at = 0
         self.due_s = 0.0
+        self.claim_s = 0.0
         self.gap_s = 0.0
         self.steps = 0
         self.restarts = 0
@@ -155,10 +157,11 @@ class Slot:
             self.last_error = error[:_LONGEST_ERROR]
             self.resting = True
             self.due_s = self._clock() + (back_off_s(self.restarts) if failed else _FIRST_S)
+            self.claim_s = self.due_s
 
     def unclaimed(self, now_s: float) -> bool:
         """Whether it is time to claim the agent anew."""
-        return self.life is None and not self.opening and not self.gone and now_s >= self.due_s
+        return self.life is None and not self.opening and not self.gone and now_s >= self.claim_s
 
     def begin(self, life: Life) -> float:
         """Begin a step: 0 if it has begun, else the seconds to wait, :data:`NEVER` where it is
@@ -219,8 +222,9 @@ class Slot:
     ) -> Life | None:
         """End the present life, or only ``life`` if it is that, and return it.
 
-        With ``error`` that counts as a failed step, after which the agent rests. ``if_overdue``:
-        only if its step still takes longer than it may.
+        With ``error`` that counts as a failed step, after which the agent rests; else it may be
+        claimed anew at once, and a step that was under way is done again then. ``if_overdue``: only
+        if its step still takes longer than it may.
         """
         with self._lock:
             ended = self.life
@@ -236,9 +240,11 @@ class Slot:
                 self.restarts += 1
                 self.last_error = error[:_LONGEST_ERROR]
                 self.resting = True
-                self.due_s = self._clock() + back_off_s(self.restarts)
+                self.due_s = self.claim_s = self._clock() + back_off_s(self.restarts)
             else:
-                self.due_s = 0.0
+                self.claim_s = 0.0
+                if ended.interrupted:
+                    self.due_s = 0.0
             self._lock.notify_all()
             return ended
 

@@ -36,14 +36,15 @@ class ThreadDriver:
         """See whether a step of the slot is due."""
         self._at(0.0, slot, life)
 
-    def cancel(self, life: Life) -> None:
-        """A thread cannot be stopped: it is replaced, if the step of ``life`` is under way."""
+    def cancel(self, *lives: Life) -> None:
+        """A thread cannot be stopped: it is replaced, if the step of its life is under way."""
         with self._lock:
-            if life.task is not None:  # not just ended
-                self._lost.add(life)
-                self._threads -= 1
-                self._lock.notify()
-                self._grow()
+            for life in lives:
+                if life.task is not None:  # not just ended
+                    self._lost.add(life)
+                    self._threads -= 1
+                    self._lock.notify()
+                    self._grow()
 
     def stop(self) -> None:
         """Begin no more steps."""

@@ -23,6 +23,7 @@ _TICK_S = 0.02
 _BLOCKED_S = 0.25
 _CLAIM_EVERY_S = 0.1
 _AWAY_S = 0.2
+_KICK_EVERY_S = 1.0
 
 
 class Watch:
@@ -35,7 +36,7 @@ class Watch:
         self._fence = fence
         self._ticks = tuple(ticks)
         self._stall_s = lease.lease_ms / 2000
-        self._looked_s = suspended_clock()
+        self._looked_s = self._kicked_s = suspended_clock()
         self._patience_s = min(
             (k.deadline_s for k in host.kinds.values() if k.is_async), default=float("inf")
         )
@@ -74,9 +75,12 @@ class Watch:
 
     def _look_at_steps(self) -> None:
         now_s = suspended_clock()
+        # Rarely: a loop that has too much to do must not be woken for each of its agents.
+        kick = now_s >= self._kicked_s + _KICK_EVERY_S
+        self._kicked_s = now_s if kick else self._kicked_s
         for slot in list(self._host.slots.values()):
             if not slot.overdue(now_s):
-                if slot.overlooked(now_s):
+                if kick and slot.overlooked(now_s):
                     self._host.kick(slot)
                 continue
             if slot.kind.is_async and self._host.loops.loop.late_s > _BLOCKED_S:

@@ -21,7 +21,7 @@ log = logging.getLogger("headwater.index")
 
 # What comes is told at once; but a follower that asked again every few milliseconds for what does
 # not come would keep the brokers busy for as long as it lives.
-_TUNING = clients.SCANS | {"fetch.wait.max.ms": 100}
+_TUNING = clients.SCANS | {"fetch.wait.max.ms": 500}
 
 
 @dataclass(slots=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from headwater.agent.lease import LeaseClock
+from headwater.agent.lease import Lease, LeaseClock
+from headwater.config import Config
 
 
 class FakeClock:
@@ -67,3 +68,17 @@ def test_an_older_acknowledgement_never_shortens_the_lease() -> None:
     lease.acknowledged(99.0)
     clock.now_s = 102.5
     assert lease.holds(lease.term.generation)
+
+
+def test_it_is_strained_by_a_slow_answer_and_by_none() -> None:
+    """A quarter of the lease is too long for a heartbeat, answered or not."""
+    clock = FakeClock()
+    lease = Lease(Config(bootstrap_servers="127.0.0.1:1", profile="fast"), clock)
+    assert not lease.strained
+    lease.round_trip_s = 0.16
+    assert lease.strained
+    lease.round_trip_s = 0.01
+    lease._waiting.append(clock.now_s)
+    assert not lease.strained
+    clock.now_s += 0.16
+    assert lease.strained

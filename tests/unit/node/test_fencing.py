@@ -53,7 +53,7 @@ class FakeSession:
 
 
 class FakeHost:
-    """Two agents; interrupting one ends its life."""
+    """Two agents; interrupting them ends their lives."""
 
     def __init__(self) -> None:
         self.fenced = False
@@ -64,11 +64,11 @@ class FakeHost:
         for name, slot in self.slots.items():
             slot.adopt(Life(self.sessions[name], Worker(), None))  # type: ignore[arg-type]
 
-    def interrupt(self, slot: Slot, error: HeadwaterError) -> bool:
-        life = slot.abandon()
-        if life is not None:
+    def interrupt_all(self, error: HeadwaterError) -> list[Any]:
+        lives = [life for slot in self.slots.values() if (life := slot.abandon()) is not None]
+        for life in lives:
             life.session.disown(error)
-        return life is not None
+        return [life.session for life in lives]
 
 
 class Stage:
@@ -76,7 +76,9 @@ class Stage:
 
     def __init__(self, directory: Path) -> None:
         self.clock = Hands()
-        self.lease = SimpleNamespace(clock=LeaseClock(0.6, self.clock), lease_ms=600, node_id="n1")
+        self.lease = SimpleNamespace(
+            clock=LeaseClock(0.6, self.clock), lease_ms=600, node_id="n1", strained=False
+        )
         self.host = FakeHost()
         self.resumed: list[int] = []
         self.tier = open_files(str(directory))
@@ -134,6 +136,35 @@ def test_it_goes_on_with_a_lease_that_will_last(stage: Stage) -> None:
     stage.at(0.0)
     assert not stage.host.fenced
     assert len(stage.resumed) == 1
+
+
+def test_it_does_not_go_on_while_heartbeats_take_long(stage: Stage) -> None:
+    """What all its agents would do at once is what such brokers need least."""
+    stage.beat()
+    stage.at(0.0)
+    stage.at(1.0)
+    stage.lease.strained = True
+    stage.beat()
+    stage.at(0.0)
+    assert stage.host.fenced
+    stage.lease.strained = False
+    stage.at(0.0)
+    assert not stage.host.fenced
+
+
+def test_nothing_is_kept_once_the_log_can_be_had_again(stage: Stage) -> None:
+    """A lapse that is over already must not cost the work of keeping all agents."""
+    stage.beat()
+    stage.at(0.0)
+    stage.clock.now_s += 1.0
+    stage.beat()
+    chores: list[Any] = []
+    stage.fence._chores = SimpleNamespace(do=chores.append)  # type: ignore[assignment]
+    stage.fence.look()
+    assert not stage.host.fenced
+    chores[0]()
+    assert stage.host.audits == ["node.fenced", "node.emergency"]
+    assert list(stage.tier.scan("emergency/")) == []
 
 
 def test_a_lapse_that_nobody_saw_stops_all_as_well(stage: Stage) -> None:

@@ -27,6 +27,7 @@ class FakeHost:
         kind: Kind = kind_of(Worker)
         self.kinds = {kind.name: kind}
         self.mode = NodeMode.RUNNING
+        self.strain = False
         self.gone: list[Slot] = []
         self.changed: set[Slot] = set()
         self.stepped: set[Slot] = set()
@@ -35,6 +36,10 @@ class FakeHost:
             slot = Slot(f"a{number}", kind)
             slot.adopt(Life(FakeSession(), Worker(), None))  # type: ignore[arg-type]
             self.slots[slot.agent_id] = slot
+
+    def strained(self) -> bool:
+        """Whether the lease is in danger."""
+        return self.strain
 
 
 def beat(reporter: Reporter) -> Heartbeat:
@@ -79,3 +84,18 @@ def test_the_progress_of_a_large_node_waits_for_the_complete_beat() -> None:
     said = {a.agent_id for a in beat(reporter).agents}
     assert "a7" in said
     assert len(said) <= 101
+
+
+def test_what_takes_long_waits_while_the_lease_is_in_danger() -> None:
+    """All agents are told two seconds later then, but they are told."""
+    host, now = FakeHost(3), [10.0]
+    reporter = Reporter(host, clock=lambda: now[0])  # type: ignore[arg-type]
+    assert beat(reporter).agents_complete
+    host.strain = True
+    now[0] += 1.5
+    assert not beat(reporter).agents_complete
+    now[0] += 1.5
+    assert beat(reporter).agents_complete
+    host.strain = False
+    now[0] += 1.0
+    assert beat(reporter).agents_complete

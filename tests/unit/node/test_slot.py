@@ -105,6 +105,22 @@ def test_nothing_of_an_abandoned_life_counts(slot: Slot, clock: Hands) -> None:
     assert (slot.epoch, slot.restarts, slot.steps) == (2, 1, 0)
 
 
+def test_an_agent_that_was_stopped_without_fault_keeps_its_pause(slot: Slot, clock: Hands) -> None:
+    """It is claimed anew at once; only a step that was cut short is done again at once, too."""
+    life = alive(slot)
+    slot.begin(life)
+    slot.finish(life, 10.0)
+    assert slot.abandon() is life
+    assert slot.unclaimed(clock.now_s)
+    life = alive(slot)
+    assert slot.begin(life) == 10
+    clock.now_s += 10
+    assert slot.begin(life) == 0
+    slot.abandon()
+    assert slot.unclaimed(clock.now_s)
+    assert slot.begin(alive(slot)) == 0
+
+
 def test_back_off_doubles_and_ends_with_a_completed_step(slot: Slot, clock: Hands) -> None:
     """Half a second, twice as long each time, a minute at most; a completed step resets it."""
     assert [back_off_s(n) for n in (1, 2, 3, 8, 1000)] == [0.5, 1, 2, 60, 60]
