@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -12,6 +13,26 @@ from hypothesis import settings
 # Machines are shared: how long an example takes says nothing about the code.
 settings.register_profile("headwater", deadline=None, print_blob=True)
 settings.load_profile("headwater")
+
+
+# Nodes with short leases, detectors, brokers that fail over: what others do beside them would be
+# taken for a fault.
+ALONE = (
+    "fault/test_false_alarms", "fault/test_kills", "fault/test_network", "fault/test_node",
+    "fault/test_takeover", "integration/node/", "integration/test_cli_up", "integration/test_demo",
+    "integration/test_detectors", "integration/test_drills", "integration/test_fleet",
+    "integration/test_insights", "integration/test_local_kafka", "integration/test_strategies",
+    "integration/test_takeover", "packaging/test_compose",
+)  # fmt: skip
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that are not to run beside others."""
+    for item in items:
+        where = item.path.relative_to(Path(__file__).parent).as_posix()
+        if where.startswith(ALONE):
+            item.add_marker(pytest.mark.alone)
 
 
 @pytest.fixture(autouse=True)
