@@ -71,7 +71,7 @@ def run(*, quick: bool) -> Report:
             _part(report, lambda: _third(report, kafka, where / "nodes", rounds))
             if not quick:
                 _part(report, lambda: _thousand(report, kafka, where))
-        # Brokers of their own: those above hold the topics of several fleets by now.
+        # Brokers of their own: what the fleets above did to theirs must not count here.
         with LocalKafka(NODES) as fresh:
             _part(report, lambda: _others(report, fresh, where, rounds))
     return report

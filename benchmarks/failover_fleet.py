@@ -228,10 +228,11 @@ def _command(
                     refused[command.node_id] = missing
                     say(f"{command.node_id}: {kind}: {[r.error for r in results if not r.ok][:2]}")
             left = refused
-            if left:
-                time.sleep(_AGAIN_S)
-            if left and time.monotonic() > deadline:
+            if not left:
+                return
+            if time.monotonic() > deadline:
                 raise RuntimeError(f"{kind} is not obeyed: {left}")
+            time.sleep(_AGAIN_S)
     finally:
         control.close()
 

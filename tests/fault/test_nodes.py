@@ -219,7 +219,7 @@ def test_an_agent_kills_every_node(nodes: NodeFleet, troubles: Troubles) -> None
     nodes.await_nodes(*NODES, *SPARES)
     (poison,) = nodes.on("ash")[:1]
     nodes.tell(poison, "die", always=True)
-    nodes._eventually(lambda: nodes.quarantined(poison), f"{poison} is quarantined", 60.0)
+    nodes.await_quarantined(poison)
     nodes.agents.discard(poison)
     troubles.revive()
     nodes.check_all()

@@ -135,6 +135,10 @@ class NodeFleet(Fleet):
         directory = self.programs.directory
         self._eventually(lambda: hosted.obeyed(directory, agent), f"{agent} misbehaves")
 
+    def await_quarantined(self, agent: str) -> None:
+        """Wait until nobody may start an agent any more."""
+        self._eventually(lambda: self.quarantined(agent), f"{agent} is quarantined")
+
     def on(self, node: str) -> list[str]:
         """The agents that a node says it has."""
         life = self.sight.living().get(node)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -287,25 +287,22 @@ class Host:
         life = slot.abandon(error=failed)
         if life is None:
             return False
-        self._end(slot, life, error)
+        self._end([(slot, life)], error)
         return True
 
     def interrupt_all(self, error: HeadwaterError) -> list[Session]:
         """Abandon the claims of all agents, quickly; the sessions that they had."""
         ended = [(s, life) for s in list(self.slots.values()) if (life := s.abandon()) is not None]
+        self._end(ended, error)
+        return [life.session for _, life in ended]
+
+    def _end(self, ended: Collection[tuple[Slot, Life]], error: HeadwaterError) -> None:
+        """Let nothing of abandoned lives count any more."""
         for _, life in ended:
             life.session.disown(error)
         for driver in (self.loops, self.threads):
             driver.cancel(*(e for s, e in ended if e.interrupted and self.driver(s) is driver))
         self.changed.update(slot for slot, _ in ended)
-        return [life.session for _, life in ended]
-
-    def _end(self, slot: Slot, life: Life, error: HeadwaterError) -> None:
-        """Let nothing of an abandoned life count any more."""
-        life.session.disown(error)
-        if life.interrupted:
-            self.driver(slot).cancel(life)
-        self.changed.add(slot)
 
     def overdue(self, slot: Slot) -> None:
         """A step takes longer than it may: it is abandoned, and the agent goes on without it."""
@@ -313,7 +310,7 @@ class Host:
         life = slot.abandon(error=text, if_overdue=True)
         if life is None:
             return
-        self._end(slot, life, StepTimeout(f"agent {slot.agent_id!r}: {text}"))
+        self._end([(slot, life)], StepTimeout(f"agent {slot.agent_id!r}: {text}"))
         slot.kind.tally.timed_out()
         log.warning("agent %s: %s; it is abandoned", slot.agent_id, text)
         self.posts.restarted(slot, text)
