@@ -279,11 +279,12 @@ class Partition:
                 store, _ = loading.result(self._timing.close_s)
             if commit is not None:
                 self.counts.add(commit.result(self._timing.close_s))
+            # Reached whether or not anything is left to commit, that tests can count on them.
+            crash_point("compactor.before_revoke_commit")
             if ledger is not None and store is not None and ledger.has_pending:
-                crash_point("compactor.before_revoke_commit")
                 last = Commit(self.number, store, self._writing, ledger.harvest(wall_ms()))
                 self.counts.add(last.run())
-                crash_point("compactor.after_revoke_commit")
+            crash_point("compactor.after_revoke_commit")
         except Exception as error:
             log.warning(
                 "events[%d]: given up without a last commit: %s",
