@@ -45,12 +45,15 @@ class Record:
     """Of each agent and writer, the last change that was tried and the last acknowledged one.
 
     ``session`` is the session of the states; None where the writers did not choose it.
+    ``rewritten``: how often an agent's state was written again as a whole, by a repair: that is a
+    version each, and changes nothing.
     """
 
     session: str | None = SESSION
     tried: dict[tuple[str, str], int] = field(default_factory=dict)
     acked: dict[tuple[str, str], int] = field(default_factory=dict)
     fenced: set[tuple[str, str]] = field(default_factory=set)
+    rewritten: dict[str, int] = field(default_factory=dict)
     acks: int = 0
     _read: dict[Path, int] = field(default_factory=dict)
 
@@ -114,8 +117,11 @@ def violations(record: Record, found: Recovered) -> list[str]:
     for writer, n in last.items():
         if n > record.tried.get((agent, writer), 0):
             wrong.append(f"{agent}: invented: {writer} never tried {n}")
-    if found.version != len(entries):
-        wrong.append(f"{agent}: version {found.version} after {len(entries)} changes")
+    rewritten = record.rewritten.get(agent, 0)
+    if found.version != len(entries) + rewritten:
+        wrong.append(
+            f"{agent}: version {found.version} after {len(entries)} changes, rewritten {rewritten}"
+        )
     if found.inapplicable:
         wrong.append(f"{agent}: {found.inapplicable} patches did not apply")
     session = record.session or found.state.session_id

@@ -228,7 +228,8 @@ class NodeFleet(Fleet):
         told = dict(self.record.acked)
         found = list(client.recover_many(sorted(self.agents)))
         now = self.record
-        record = Record(session=None, tried=dict(now.tried), acked=told)
+        rewritten = self.sight.rewritten()
+        record = Record(session=None, tried=dict(now.tried), acked=told, rewritten=rewritten)
         wrong = all_violations(record, found, self.agents)
         recovered = (each for each in found if isinstance(each, headwater.Recovered))
         return wrong + [each for one in recovered for each in _wrong_epochs(one)]

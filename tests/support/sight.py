@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -128,6 +128,19 @@ class Sight:
             and report.epoch > 0
             and report.state not in (AgentMode.GONE, AgentMode.DONE)
         ]
+
+    def rewritten(self) -> dict[str, int]:
+        """Agents whose states were written again as a whole since what is stored was damaged, and
+        how often.
+        """
+        with self.lock:
+            done = [
+                outcome.component.removeprefix("agent:")
+                for outcome in self.outcomes.values()
+                for step in outcome.steps
+                if step.name.endswith(".restore") and step.detail.get("layer") == "log"
+            ]
+        return dict(Counter(done))
 
     def unfinished(self, apart_from: str = "", *, slow: bool = True) -> list[str]:
         """For each failure, what of detection, actions and outcome is missing in the audit; but
