@@ -102,6 +102,7 @@ class Lease:
             config, linger_ms=0, message_timeout_ms=max(self.lease_ms, 1000)
         )
         self._claims: Producer = clients.producer(config, linger_ms=0)
+        self._search = clients.LeaderSearch(self._claims)
 
     def start(self) -> int:
         """Start the heartbeats if they are not running, and wait until the lease holds.
@@ -181,10 +182,10 @@ class Lease:
         count = 0
         for count, (partition, key, value) in enumerate(records, 1):
             self._claims.produce(topic, value, key, partition, partial(delivered, count))
-        began_s, search = self.clock.now(), clients.LeaderSearch(self._claims)
+        began_s = self.clock.now()
         while len(outcomes) < count:
             self._claims.poll(0.01)
-            search.waited(topic, self.clock.now() - began_s)
+            self._search.waited(topic, self.clock.now() - began_s)
         return [outcomes[number] for number in range(1, count + 1)]
 
     def _heartbeat(self, kind: str) -> bytes:

@@ -33,6 +33,7 @@ class Publisher:
         self._timeout_s = config.send_timeout.total_seconds()
         self._producer: Producer = clients.producer(config, linger_ms=_LINGER_MS)
         self._produce = self._producer.produce
+        self._search = clients.LeaderSearch(self._producer)
         self._busy = threading.Event()
         self._stop = threading.Event()
         self._waiting = 0
@@ -85,7 +86,6 @@ class Publisher:
         """
         started = time.monotonic()
         deadline = started + timeout_s
-        search = clients.LeaderSearch(self._producer)
         with self._lock:
             self._waiting += 1
         try:
@@ -94,7 +94,7 @@ class Publisher:
                 if now >= deadline:
                     return False
                 self._producer.flush(_STEP_S)
-                search.waited(self._topic, now - started)
+                self._search.waited(self._topic, now - started)
         finally:
             with self._lock:
                 self._waiting -= 1

@@ -22,6 +22,8 @@ _BATCH = 2000
 _POLL_S = 0.25
 _LOOK_S = 0.05
 _ASK_S = 0.5
+# A leader that answers does so within milliseconds; one that is gone is asked for as long as this.
+_FIRST_ASK_S = 0.1
 _AGAIN_S = 0.02
 # Between an agent's records of two transactions lie their markers, and a record of others.
 _NEAR = 4
@@ -140,7 +142,7 @@ class Reader:
         # A topic that is assigned before it was ever asked for is looked up only a second later.
         self._asked.add(topic)
         deadline = time.monotonic() + self._timeout_s
-        patience_s = _ASK_S
+        patience_s = _FIRST_ASK_S
         while True:
             cause = KafkaError(KafkaError._TIMED_OUT)
             try:
