@@ -82,6 +82,7 @@ class Detection:
         self._auditor = Auditor(config, self._agents_partitions, self._routes.get, audit_after)
         lives = self._pulse.lives
         self._nodes = NodeFailures(self._canaries.each, self.health, self._has_work)
+        self._nodes_found = 0
         self._partitions = NetworkPartitions(lives, self._interval_s, self._lease_s)
         self._timeouts = Timeouts(lives, self._routes)
         self._exhaustion = Exhaustion(lives)
@@ -179,9 +180,9 @@ class Detection:
                 take(life)
 
     def _look_at_nodes(self, now_s: float) -> None:
-        failed = len(self._nodes.failed)
         self._canaries.send(self._nodes.look(now_s), now_s)
-        if len(self._nodes.failed) > failed:
+        if self._nodes.found > self._nodes_found:
+            self._nodes_found = self._nodes.found
             self._report(self._nodes, now_s)
 
     def _wait_s(self, now_s: float) -> float:
@@ -274,6 +275,6 @@ class Detection:
             seen = self._pulse.lives.keys() | self._pulse.previous.keys()
             self._report_all(unseen_nodes(self._routes, seen, self._journal.last))
 
-    def _has_work(self, node_id: str, incarnation: bytes) -> bool:
+    def _has_work(self, node_id: str, incarnation: str) -> bool:
         routes = self._routes.on(node_id)
-        return any(r.incarnation == incarnation and r.status in TO_RUN for r in routes)
+        return any(r.incarnation.hex() == incarnation and r.status in TO_RUN for r in routes)

@@ -10,7 +10,8 @@ A node has failed once its silence is *proved* (a canary sent after it has come 
 - a bit more than the worst gap of late;
 
 all of it stretched while the detector itself is late, and longer after the brokers held up what was
-written. Pure: times are arguments, in seconds.
+written. A process that another one follows under its name, though it had not said that it was
+leaving, has failed as well, and needs no proof. Pure: times are arguments, in seconds.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ class NodeFailures:
     """Finds nodes that have gone silent.
 
     ``canaries`` are those of the partitions, ``health`` the detector's own; ``has_work`` says
-    whether a node that was handing its agents over when it fell silent still had some.
+    whether the process of a node (its incarnation in hexadecimal digits) still has agents that
+    nobody else took over.
     """
 
     type = FailureType.NODE_FAILURE
@@ -62,7 +64,7 @@ class NodeFailures:
         self,
         canaries: Mapping[int, Canary],
         health: LocalHealth,
-        has_work: Callable[[str, bytes], bool],
+        has_work: Callable[[str, str], bool],
         threshold: float = THRESHOLD,
     ) -> None:
         self._canaries = canaries
@@ -76,7 +78,9 @@ class NodeFailures:
         self._entries = count()
         self._suspects: set[str] = set()
         self._away_s = 0.0
+        self._crashed: dict[str, Finding] = {}
         self.failed: dict[str, Finding] = {}
+        self.found = 0
 
     def __len__(self) -> int:
         return len(self._nodes)
@@ -89,6 +93,10 @@ class NodeFailures:
         node = self._nodes.get(node_id)
         if node is None or node.beat.incarnation != beat.incarnation:
             self.forget(node_id)
+            if node is not None and node.beat.mode is not NodeMode.DRAINING:
+                what = f"node {node_id} was started again; the process before it did not stop"
+                self._crashed[node_id] = self._finding(node_id, node, now_s, what)
+                self.found += 1
             lease_s = beat.lease_ms / 1000
             arrivals = Arrivals(lease_s / _BEATS_A_LEASE, now_s)
             self._nodes[node_id] = node = Watched(partition, arrivals, beat, lease_s, self._away_s)
@@ -166,20 +174,25 @@ class NodeFailures:
             return None if canary.sent_s >= due_s else node.partition
         self._suspects.discard(node_id)
         leaving = node.beat.mode is NodeMode.DRAINING
-        if leaving and not self._has_work(node_id, node.beat.incarnation):
+        if leaving and not self._has_work(node_id, node.beat.incarnation.hex()):
             self.forget(node_id)
         else:
-            self.failed[node_id] = self._finding(node_id, node, now_s)
+            silent_ms = round((now_s - node.arrivals.last_s) * 1000)
+            what = f"node {node_id} has not been heard of for {silent_ms} ms"
+            self.failed[node_id] = self._finding(node_id, node, now_s, what)
+            # That was told of; told again after this, it would be news.
+            self._crashed.pop(node_id, None)
+            self.found += 1
         return None
 
-    def _finding(self, node_id: str, node: Watched, now_s: float) -> Finding:
+    def _finding(self, node_id: str, node: Watched, now_s: float, what: str) -> Finding:
         silent_ms = round((now_s - node.arrivals.last_s) * 1000)
         beat = node.beat
         return Finding(
             type=self.type,
             component=component_of(node_id),
             mark=(beat.incarnation.hex(), str(beat.sequence)),
-            description=f"node {node_id} has not been heard of for {silent_ms} ms",
+            description=what,
             first_symptom_at=beat.sent_at,
             context={
                 "node_id": node_id,
@@ -196,8 +209,11 @@ class NodeFailures:
         )
 
     def findings(self, now_s: float) -> Iterator[Finding]:
-        """The nodes that have failed and not been heard of since."""
+        """The nodes that have failed and not been heard of since, and of those that were started
+        again the process before.
+        """
         yield from self.failed.values()
+        yield from self._crashed.values()
 
     def cleared(self, event: FailureEvent, now_s: float) -> str:
         """Why a failure in the log is over; empty while it is not, or nobody knows."""
@@ -206,8 +222,14 @@ class NodeFailures:
         if node is None:
             return ""
         # Even if it has failed once more since: that is another failure then.
-        if node.beat.incarnation.hex() != event.context.get("incarnation"):
-            return f"node {node_id} was started again"
+        failed = str(event.context.get("incarnation", ""))
+        if node.beat.incarnation.hex() != failed:
+            later = self.failed.get(node_id) or self._crashed.get(node_id)
+            if later is not None and later.context["incarnation"] != failed:
+                return f"node {node_id} was started again, and failed again"
+            # Of its agents it leaves those alone that may be to blame.
+            waiting = self._has_work(node_id, failed)
+            return "" if waiting else f"node {node_id} was started again"
         if node.beat.sequence > int(event.context.get("sequence", -1)):
             return f"node {node_id} is heard of again"
         return ""

@@ -143,13 +143,17 @@ class Mover:
 
     def _in_turns(self, name: str, plan: Mapping[str, Any]) -> dict[str, Any]:
         targets: dict[str, list[str]] = plan["targets"]
-        summed: dict[str, Any] = {"started": 0, "in_vain": {}}
+        # Who completes a step has shown that it is not to blame.
+        summed: dict[str, Any] = {"started": 0, "in_vain": {}, "strikes": {}}
         for turn in range(max(map(len, targets.values()), default=0)):
+            began_s = suspended_clock()
             now = {node: [all_[turn]] for node, all_ in targets.items() if turn < len(all_)}
             told = self._started(self._commands(name, now), {})
             summed["started"] += told["started"]
             summed["in_vain"].update(told["in_vain"])
-            self._await_proof({agents[0]: node for node, agents in now.items()})
+            alone = {agents[0]: node for node, agents in now.items()}
+            proved = self._await_proof(alone, began_s)
+            summed["strikes"].update(dict.fromkeys(proved, 0))
         for agent, why in plan["refused"].items():
             self.fail(agent, why)
         return summed
@@ -168,12 +172,13 @@ class Mover:
         return commands
 
     def _started(self, commands: Sequence[Command], refused: Mapping[str, str]) -> dict[str, Any]:
-        context = self._context
+        context, world, began_s = self._context, self._context.world, suspended_clock()
         wanted = {a.agent_id: c.node_id for c in commands for a in c.agents}
 
         def settled() -> bool:
             # A target that died will not answer any more; and routes may be quicker than replies.
-            live = {n.node_id for n in context.world.nodes() if n.present}
+            live = {n.node_id for n in world.nodes() if n.present}
+            live -= {node_id for node_id in live if world.failed_since(node_id, began_s)}
             open_ = [c for c in commands if not context.final(c) and c.node_id in live]
             return all(self.elsewhere(a.agent_id) for c in open_ for a in c.agents)
 
@@ -182,6 +187,9 @@ class Mover:
         in_vain = {}
         for agent, target in wanted.items():
             place = self.elsewhere(agent) or (target if agent in answers.ok else "")
+            if not place and world.failed_since(target, began_s):
+                # That failure has the agent now, and says whether it is to blame for it.
+                place = target
             if not place:
                 in_vain[agent] = target
             self._items[agent] = RecoveryItem(
@@ -195,16 +203,20 @@ class Mover:
         context.journal.update(items=self.items)
         return {"started": len(wanted) - len(in_vain), "in_vain": in_vain}
 
-    def _await_proof(self, agents: Mapping[str, str]) -> None:
+    def _await_proof(self, agents: Mapping[str, str], began_s: float) -> list[str]:
+        """Wait until these have completed a step, or their nodes failed after ``began_s``; those
+        that have.
+        """
         world = self._context.world
 
         def proved(agent: str, node_id: str) -> bool:
             life = world.life(node_id)
-            if agent not in self.moved or life is None:
-                return True
-            report = life.agents.get(agent)
+            report = life.agents.get(agent) if life is not None else None
             return report is not None and report.step > 0
 
-        self._context.wait_for(
-            lambda: all(proved(agent, node) for agent, node in agents.items()), _TRIAL_S
-        )
+        def over(agent: str, node_id: str) -> bool:
+            failed = agent not in self.moved or world.failed_since(node_id, began_s)
+            return failed or proved(agent, node_id)
+
+        self._context.wait_for(lambda: all(over(*each) for each in agents.items()), _TRIAL_S)
+        return [agent for agent, node in agents.items() if proved(agent, node)]

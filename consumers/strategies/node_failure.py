@@ -51,6 +51,15 @@ class NodeFailure:
         mover = Mover(context, places, gone=() if back else (node_id,))
         quarantined, trial = set(found["quarantined"]), set(found["trial"])
         simple = [agent for agent in places if agent not in quarantined | trial]
+        if back:
+            # It takes those up itself that are not to blame for its end.
+            own = [agent for agent in simple if agent in set(found["proved"])]
+            context.wait_for(
+                lambda: all(map(mover.elsewhere, own)) or context.world.life(node_id) is not life,
+                self._patience_s,
+            )
+            mover.look(simple)
+            simple = [agent for agent in simple if agent not in mover.moved]
         for wave, at in enumerate(range(0, len(simple), _WAVE)):
             self._move(context, mover, simple[at : at + _WAVE], f".wave-{wave}" if wave else "")
         if quarantined:
@@ -73,13 +82,16 @@ class NodeFailure:
         if known is None:
             life = context.world.life(node_id, incarnation)
             steps = {a: r.step for a, r in life.agents.items()} if life is not None else {}
-            verdict = judge(late, steps, context.world.strikes(), self._limit)
+            # Of a process of which nothing is known any more nobody can be blamed.
+            judged = late if life is not None else ()
+            verdict = judge(judged, steps, context.world.strikes(), self._limit)
             detail = {
                 # Of more than that, whoever goes on finds the rest anew.
                 "agents": msgspec.to_builtins(dict(list(late.items())[:_WAVE])),
                 "strikes": verdict.strikes,
                 "quarantined": list(verdict.quarantined),
                 "trial": list(verdict.trial),
+                "proved": [agent for agent in late if steps.get(agent, 0) > 0][:_WAVE],
             }
             journal.note(_FOUND, detail)
             context.note(
@@ -175,20 +187,29 @@ class NodeFailure:
 
 
 def affected(context: Context, node_id: str, incarnation: bytes) -> Places:
-    """The agents that a process of a node had: those whose routes lead there, and those that its
-    heartbeats told of before their routes did.
+    """The agents that a process of a node had: those whose routes lead there, those that its
+    heartbeats told of before their routes did, and those that it had just been told to start.
     """
     world = context.world
+    latest = world.life(node_id)
+    back = latest is not None and bool(incarnation) and latest.incarnation != incarnation
+    until_s = latest.first_s if latest is not None and back else float("inf")
+    # Of the processes before it some may have failed, too, before anybody took their agents over.
+    new = latest.incarnation if latest is not None and back else None
     found = {
         route.agent_id: Place.of(route)
         for route in world.routes(node_id)
-        if route.status in TO_RUN and (not incarnation or route.incarnation in (b"", incarnation))
+        if route.status in TO_RUN and route.incarnation != new
     }
     life = world.life(node_id, incarnation)
     if life is not None and life.mode is not NodeMode.CLIENT:
         for agent, report in life.agents.items():
             if agent not in found and world.route(agent) is None:
                 found[agent] = Place(report.kind, report.epoch)
+    for agent, kind in world.starting(node_id, until_s).items():
+        route = world.route(agent)
+        if agent not in found and route is not None and route.status in TO_RUN:
+            found[agent] = Place(kind or route.kind, route.epoch)
     return found
 
 

@@ -2,8 +2,9 @@
 
 An agent gets a strike for a node that failed before the agent completed a step there, and is
 quarantined once it has ``limit`` of them in a row. Others that had just moved along with it get
-strikes too; so those that are one strike short are started one at a time on each node, and the
-next node that fails has only one of them to blame.
+strikes too; so those that are one strike short are started one at a time on each node, and a node
+that fails then has only one of them to blame. Where chance had put two of them there all the same,
+neither is quarantined for it, unless it has twice as many.
 """
 
 from __future__ import annotations
@@ -36,20 +37,11 @@ def judge(
     """Judge the agents of a node that failed: ``completed`` steps there, as its last heartbeats
     told, and ``strikes`` so far. With ``limit`` 0 nobody is quarantined.
     """
-    changed: dict[str, int] = {}
-    quarantined, trial = [], []
-    for agent in sorted(agents):
-        before = strikes.get(agent, 0)
-        now = 0 if completed.get(agent, 0) > 0 else before + 1
-        if now != before:
-            changed[agent] = now
-        if limit and now >= limit:
-            quarantined.append(agent)
-        elif limit > 1 and now == limit - 1:
-            trial.append(agent)
-    # One alone needs no order among them.
-    return Verdict(
-        strikes=changed,
-        quarantined=tuple(quarantined),
-        trial=tuple(trial) if len(trial) > 1 else (),
-    )
+    now = {a: 0 if completed.get(a, 0) > 0 else strikes.get(a, 0) + 1 for a in sorted(agents)}
+    verdict = {a: count for a, count in now.items() if count != strikes.get(a, 0)}
+    if not limit:
+        return Verdict(strikes=verdict)
+    to_blame = [agent for agent, count in now.items() if count >= limit]
+    out = [a for a in to_blame if len(to_blame) == 1 or now[a] >= 2 * limit]
+    short = [a for a, count in now.items() if count >= max(1, limit - 1) and a not in out]
+    return Verdict(strikes=verdict, quarantined=tuple(out), trial=tuple(short))

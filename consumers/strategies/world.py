@@ -9,6 +9,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -20,6 +21,8 @@ from headwater.errors import HeadwaterError, RetryableError, TerminalError
 from headwater.fleet.feed import Feed, decoded
 from headwater.fleet.pulse import Life, Pulse
 from headwater.fleet.records import (
+    Command,
+    CommandKind,
     CommandReply,
     Escalation,
     FailureType,
@@ -44,6 +47,18 @@ _UNDER_WAY = (RecoveryStatus.RUNNING, RecoveryStatus.ESCALATED)
 _NODES = (FailureType.NODE_FAILURE, FailureType.NETWORK_PARTITION)
 
 
+@dataclass(frozen=True, slots=True)
+class Started:
+    """That a node was told to start an agent: of what kind, when (milliseconds since 1970), and
+    when that was read.
+    """
+
+    node_id: str
+    kind: str
+    at_ms: int
+    read_s: float
+
+
 class World:
     """The tables, each followed by a thread of its own. What it returns are copies."""
 
@@ -57,6 +72,7 @@ class World:
         self._by_partition: defaultdict[int, set[str]] = defaultdict(set)
         self._escalations: dict[str, Escalation] = {}
         self._replies: dict[str, list[CommandReply]] = {}
+        self._started: dict[str, Started] = {}
         self._metrics: dict[tuple[str, str], Metric] = {}
         self._exhausting: set[str] = set()
         self._strikes: dict[str, tuple[int, int]] = {}
@@ -70,6 +86,7 @@ class World:
             "routes": Feed(config, "routes"),
             "outcomes": Feed(config, "outcomes"),
             "escalations": Feed(config, "escalations"),
+            "commands": Feed(config, "commands", now - _REPLIES_MS),
             "replies": Feed(config, "replies", now - _REPLIES_MS),
             "metrics": Feed(config, "metrics", now - _METRICS_MS),
         }
@@ -77,6 +94,7 @@ class World:
             "routes": self._take_route,
             "outcomes": self._take_outcome,
             "escalations": self._take_escalation,
+            "commands": self._take_command,
             "replies": self._take_reply,
             "metrics": self._take_metric,
         }
@@ -163,6 +181,25 @@ class World:
         """The routes that lead to a node, or all of them."""
         with self._changed:
             return self._routes.all() if node_id is None else self._routes.on(node_id)
+
+    def starting(self, node_id: str, until_s: float = float("inf")) -> dict[str, str]:
+        """The agents that a node was last told to start, before ``until_s`` on the clock that
+        counts suspension, and whose routes do not tell of a start since; with their kinds. A node
+        that dies at once has no time to tell.
+        """
+        with self._changed:
+            told = {a: s for a, s in self._started.items() if s.node_id == node_id}
+            return {
+                agent: started.kind
+                for agent, started in told.items()
+                if started.read_s < until_s
+                and (route := self._routes.get(agent)) is not None
+                and route.updated_at < started.at_ms
+            }
+
+    def failed_since(self, node_id: str, since_s: float) -> bool:
+        """Whether a failure of the node was begun to be put right since then, on that clock."""
+        return self._failed_s.get(node_id, 0.0) >= since_s
 
     def replies(self, command_id: str) -> list[CommandReply]:
         """What was answered to a command so far."""
@@ -298,6 +335,22 @@ class World:
         elif escalation is not None:
             self._escalations[escalation.failure_id] = escalation
             self.on_escalation(escalation)
+
+    def _take_command(self, message: Message) -> None:
+        command: Command | None = decoded(Command, message)
+        if command is None or command.kind is not CommandKind.START:
+            return
+        now_s = suspended_clock()
+        for agent in command.agents:
+            self._started.pop(agent.agent_id, None)
+            self._started[agent.agent_id] = Started(
+                command.node_id, agent.kind, command.issued_at, now_s
+            )
+        since = command.issued_at - _REPLIES_MS
+        for agent_id in list(self._started):
+            if self._started[agent_id].at_ms >= since:
+                break
+            del self._started[agent_id]
 
     def _take_reply(self, message: Message) -> None:
         reply: CommandReply | None = decoded(CommandReply, message)

@@ -32,6 +32,9 @@ MEMORY_BYTES = 400 << 20
 DISK_BYTES = 32 << 20
 # Those that the short schedule has, too, are left to the long runs.
 LONG = [pytest.mark.long]
+# One where it had completed steps, one that takes it up again, three strikes; and some more since
+# it may be moved on while a strike is being counted.
+MOST_DEATHS = 9
 NODES, SPARES = ("ash", "beech", "cedar"), ("dogwood", "elm")
 
 
@@ -222,4 +225,19 @@ def test_an_agent_kills_every_node(nodes: NodeFleet, troubles: Troubles) -> None
     nodes.await_quarantined(poison)
     nodes.agents.discard(poison)
     troubles.revive()
+    nodes.check_all()
+
+
+@pytest.mark.long
+def test_an_agent_kills_nodes_that_are_started_again_at_once(
+    nodes: NodeFleet, troubles: Troubles
+) -> None:
+    """Sooner than their leases run out; strikes are counted all the same, of nobody else."""
+    (poison,) = nodes.on("beech")[:1]
+    nodes.tell(poison, "die", always=True)
+    deaths = troubles.revive_until(lambda: nodes.quarantined(poison))
+    assert deaths <= MOST_DEATHS, deaths
+    nodes.agents.discard(poison)
+    troubles.revive()
+    assert [agent for agent in nodes.agents if nodes.quarantined(agent)] == []
     nodes.check_all()

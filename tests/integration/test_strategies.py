@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -242,6 +243,44 @@ def test_an_agent_that_kills_its_nodes_is_quarantined(config: Config, detector: 
         routes.close()
         assert quarantined == [killer]
         assert all(any(agent in n.agents for n in nodes if n.running) for agent in others)
+
+
+def test_nodes_that_die_before_they_can_tell_count_as_well(
+    config: Config, detector: Detector
+) -> None:
+    """Neither reply nor route says that they had the agent: that they were told to start it does.
+    Whoever told them leaves it to the failures of those nodes.
+    """
+    killer, other = "d-killer", "d-other"
+
+    def deadly(node: ScriptedNode, command: Command, agent: str) -> str:
+        if agent == killer and command.kind is CommandKind.START:
+            node.stop()
+            return "dead"
+        return ""
+
+    with (
+        scripted(config, "d-a", "d-b", "d-c", "d-d", "d-e", kinds=("Deadly",)) as nodes,
+        healing(config, NodeFailure()),
+        contextlib.closing(Routes(config)) as routes,
+    ):
+        for node in nodes:
+            node.script, node.steps = deadly, {other: 1}
+        nodes[0].has_many([killer, other], kind="Deadly", step=0)
+        nodes[0].die()
+        told: dict[str, FailureEvent] = {}
+        while (route := routes.get(killer)) is None or route.status is RouteStatus.RUNNING:
+            for node in nodes:
+                if not node.running and node.node_id not in told:
+                    told[node.node_id] = death(node)
+                    detector.report(told[node.node_id])
+            assert len(told) <= 3, "it is moved on and on"
+            routes.read(0.02)
+        assert route.status is RouteStatus.QUARANTINED
+        assert [detector.ended(each).status for each in told.values()] == [
+            RecoveryStatus.SUCCEEDED, RecoveryStatus.SUCCEEDED, RecoveryStatus.ESCALATED
+        ]  # fmt: skip
+        assert any(other in n.agents for n in nodes if n.running)
 
 
 class Flaky:

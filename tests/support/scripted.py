@@ -76,17 +76,24 @@ class ScriptedNode:
         self._seen: dict[str, CommandReply] = {}
         self._sender = Sender(config)
         self._feed = Feed(config, "commands", "end")
+        self._closed = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._beat()
         self._thread.start()
 
+    def stop(self) -> None:
+        """Beat, obey and answer no more from now on: for scripts."""
+        self._stop.set()
+
     def die(self) -> None:
         """Beat and obey no more."""
         self._stop.set()
         self._thread.join()
-        self._feed.close()
-        self._sender.close()
+        if not self._closed:
+            self._closed = True
+            self._feed.close()
+            self._sender.close()
 
     def has(self, agent: str, *, kind: str = "Worker", epoch: int = 1, step: int = 1) -> None:
         """Have an agent, and say so."""
@@ -116,6 +123,7 @@ class ScriptedNode:
             incarnation=self.incarnation,
             epoch=report.epoch,
             status=RouteStatus.RUNNING,
+            updated_at=wall_ms(),
         )
 
     def _run(self) -> None:
@@ -209,5 +217,4 @@ def scripted(
         yield nodes
     finally:
         for node in nodes:
-            if node.running:
-                node.die()
+            node.die()

@@ -79,6 +79,19 @@ class Troubles:
                 self.start_node(name)
         self._fleet.await_nodes(*self._names)
 
+    def revive_until(self, true: Callable[[], bool], timeout_s: float = 90.0) -> int:
+        """Start each node again as soon as it is gone, until something is so; how often."""
+        deaths, deadline = 0, time.monotonic() + timeout_s
+        while not true():
+            told = self._fleet.sight.outcomes.values() if time.monotonic() > deadline else ()
+            assert not told, f"not in {timeout_s:g} s; {deaths} nodes died: {list(told)}"
+            for name in self._names:
+                if not self._fleet.nodes[name].running:
+                    self.start_node(name)
+                    deaths += 1
+            time.sleep(0.02)
+        return deaths
+
     def spread(self) -> None:
         """Wait until all is well, and give nodes that have no agent some of those of the others."""
         self._fleet.await_settled()

@@ -20,11 +20,16 @@ _FORGOTTEN_S = 60.0
 
 
 class Fleet:
-    """Follows heartbeats and routes; may be asked by any thread."""
+    """Follows heartbeats and routes; may be asked by any thread. ``incarnation`` is this process's
+    own; ``heard`` and ``known`` are set once the heartbeats of late and all routes were read.
+    """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, incarnation: bytes) -> None:
         self._config = config
         self._node_id = config.node_id
+        self._incarnation = incarnation
+        self._crashed: Life | None = None
+        self.heard = threading.Event()
         self.hearing = Hearing()
         self._lives: dict[str, Life] = {}
         self._routes: Routes | None = None
@@ -32,13 +37,39 @@ class Fleet:
 
     def follow_beats(self, stop: threading.Event) -> None:
         """Read heartbeats until told to stop."""
-        pulse = Pulse(self._config, history_s=_HISTORY_S)
+        lease_s = self._config.timing.lease.total_seconds()
+        pulse = Pulse(self._config, history_s=max(_HISTORY_S, lease_s))
         try:
             while not stop.is_set():
                 self.hearing.hear(pulse.read(_READ_S), pulse.positions)
                 self._lives = pulse.lives
+                if not self.heard.is_set() and pulse.caught_up:
+                    self._crashed = self._predecessor(pulse)
+                    self.heard.set()
         finally:
             pulse.close()
+
+    def _predecessor(self, pulse: Pulse) -> Life | None:
+        """The process of this name that was there until just now, and did not say that it ends."""
+        lives = (pulse.lives.get(self._node_id), pulse.previous.get(self._node_id))
+        for life in lives:
+            if life is not None and life.incarnation != self._incarnation:
+                return life if life.mode is not NodeMode.DRAINING else None
+        return None
+
+    @property
+    def follows_a_crash(self) -> bool:
+        """Whether the process of this name before this one ended just now, and without a word."""
+        return self._crashed is not None
+
+    def to_blame(self, route: Route) -> bool:
+        """Whether an agent that is routed here may be why the process before this one died: it had
+        not completed a step there, as far as that told, whose route it may not have got to write.
+        """
+        if self._crashed is None:
+            return False
+        report = self._crashed.agents.get(route.agent_id)
+        return report is None or report.step == 0
 
     def follow_routes(self, stop: threading.Event) -> None:
         """Read routes until told to stop."""

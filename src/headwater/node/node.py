@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from headwater.client import Client
+from headwater.clock import wall_ms
 from headwater.config import Config
 from headwater.errors import HeadwaterError, SessionClosed
 from headwater.fleet.feed import Sender
-from headwater.fleet.records import NodeMode, Route, RouteStatus
+from headwater.fleet.records import Command, NodeMode, Route, RouteStatus
 from headwater.node.chores import Chores
 from headwater.node.fencing import Fence
 from headwater.node.fleet import Fleet
@@ -29,7 +30,7 @@ from headwater.node.replicas import Replicas
 from headwater.node.report import Reporter
 from headwater.node.resources import Meter
 from headwater.node.services import Services
-from headwater.node.strays import Strays
+from headwater.node.strays import PATIENCE_S, Strays
 from headwater.node.watch import Reclaimer, Watch
 from headwater.tiers.files import open_files
 from headwater.topics import connect_fleet
@@ -70,6 +71,7 @@ class Node:
         self.config = config
         self.settings = settings
         self.ending = threading.Event()
+        self._born_ms = wall_ms()
         self.fault: BaseException | None = None
         # Whoever takes over at any time must not read the whole index first.
         self.client = Client(config, follow_index=True)
@@ -77,7 +79,7 @@ class Node:
         self._sender = Sender(config, linger_ms=_LINGER_MS)
         self.posts = Posts(self._sender, config.node_id, self.lease.incarnation)
         self.chores = Chores()
-        self.fleet = Fleet(config)
+        self.fleet = Fleet(config, self.lease.incarnation)
         self.host = Host(
             self.client,
             kinds,
@@ -100,7 +102,7 @@ class Node:
             self.host.slots.__contains__,
             lambda agent_id: self.client._recovery.look(agent_id).head,
             self._take_strays,
-            self.lease.incarnation,
+            config.node_id,
         )
         self.meter = Meter(settings.data_dir)
         self.orders = Orders(config.node_id, self.posts, self._obey())
@@ -118,6 +120,7 @@ class Node:
             route=self.fleet.route,
             replica=self.replicas.get,
             memory_used=self.meter.memory_used,
+            outlived=self._outlived,
             wake=self.reclaimer.wake,
             drain=self._told_to_end,
         )
@@ -196,6 +199,10 @@ class Node:
         if self._keep is not None:
             self._keep.close()
 
+    def _outlived(self, command: Command) -> bool:
+        """Whether the process before this one may have died of a command."""
+        return self.fleet.follows_a_crash and command.issued_at < self._born_ms
+
     def _told_to_end(self, reason: str) -> None:
         log.info("drained: %s", reason)
         self.ending.set()
@@ -217,8 +224,10 @@ class Node:
 
     def _read_commands(self, stop: threading.Event) -> None:
         # Routes say of what kind an agent is, and whether it is paused or quarantined.
-        while not (stop.is_set() or self.fleet.known.wait(0.1)):
-            pass
+        # Heartbeats, whether what it finds there may have brought down the process before.
+        for needed in (self.fleet.known, self.fleet.heard):
+            while not (stop.is_set() or needed.wait(0.1)):
+                pass
         feed = OrderFeed(self.config, self.orders)
         try:
             while not stop.is_set():
@@ -227,11 +236,21 @@ class Node:
             feed.close()
 
     def _pick_up(self) -> None:
-        """Take the agents whose route leads here: a process of this name had them before."""
-        if not self.fleet.known.wait(_PICK_UP_S):
+        """Take the agents whose route leads here: a process of this name had them before. Those
+        that may have brought it down are left to whoever counts that.
+        """
+        if not (self.fleet.known.wait(_PICK_UP_S) and self.fleet.heard.wait(_PICK_UP_S)):
             log.warning("the routes could not be read: no agents were taken up again")
             return
-        self._take_up(self.fleet.mine(), "its node began again")
+        mine = self.fleet.mine()
+        left = {route.agent_id for route in mine if self.fleet.to_blame(route)}
+        if left:
+            log.warning(
+                "%d agents had not completed a step when the process before died; strategies start "
+                "them, or else this node in %.0f s: %s",
+                len(left), PATIENCE_S, ", ".join(sorted(left)[:5]),
+            )  # fmt: skip
+        self._take_up((r for r in mine if r.agent_id not in left), "its node began again")
 
     def _take_up(self, routes: Iterable[Route], reason: str) -> None:
         wanted, paused = {}, []

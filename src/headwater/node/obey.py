@@ -59,6 +59,7 @@ class Obey:
         route: Callable[[str], Route | None],
         replica: Callable[[str], Recovered | None],
         memory_used: Callable[[], float],
+        outlived: Callable[[Command], bool],
         wake: Callable[[], None],
         drain: Callable[[str], None],
     ) -> None:
@@ -68,6 +69,7 @@ class Obey:
         self._route = route
         self._replica = replica
         self._memory_used = memory_used
+        self._outlived = outlived
         self._wake = wake
         self._end = drain
 
@@ -107,6 +109,8 @@ class Obey:
 
     def _start(self, command: Command, answer: Answer) -> None:
         self._willing()
+        if self._outlived(command):
+            raise Refused("the node crashed after it was told; tell it again, or another one")
         wanted: dict[str, Kind] = {}
         paused = names(command.arguments, "paused")
         free = self._room()

@@ -30,14 +30,14 @@ class Strays:
         has: Callable[[str], bool],
         head: Callable[[str], Head],
         take: Callable[[list[Route]], None],
-        incarnation: bytes,
+        node_id: str,
         clock: Clock = suspended_clock,
     ) -> None:
         self._mine = mine
         self._has = has
         self._head = head
         self._take = take
-        self._incarnation = incarnation
+        self._node_id = node_id
         self._clock = clock
         self._since: dict[tuple[str, int], float] = {}
 
@@ -68,4 +68,5 @@ class Strays:
         head = self._head(agent_id)
         if head.deleted:
             return False
-        return not head.owned or head.incarnation == self._incarnation
+        # A process of this name that had it has ended.
+        return not head.owned or head.node_id == self._node_id

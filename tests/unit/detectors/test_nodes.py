@@ -30,10 +30,8 @@ class World:
         self.now_s = 0.0
         self.canary = Canary(INTERVAL_S, LEASE_S)
         self.health = LocalHealth(INTERVAL_S)
-        self.draining_with_work = True
-        self.failures = NodeFailures(
-            {0: self.canary}, self.health, lambda node, inc: self.draining_with_work
-        )
+        self.has_work = True
+        self.failures = NodeFailures({0: self.canary}, self.health, lambda node, inc: self.has_work)
         self.broker_until_s = 0.0
         self.asleep_until_s = 0.0
         self.latency_s = 0.004
@@ -144,11 +142,33 @@ def test_a_node_that_is_heard_of_again_has_recovered() -> None:
     world.fields["a"] = {"incarnation": TWO}
     world.sequences["a"] = 0
     world.run(0.5)
+    assert world.failures.cleared(event, world.now_s) == "", "it has agents that wait"
+    world.has_work = False
     assert "started again" in world.failures.cleared(event, world.now_s)
     world.dead.add("a")
     world.run(2.0)
     (second,) = world.failures.findings(0)
     assert second.failure_id != finding.failure_id
+
+
+def test_a_process_that_another_one_follows_has_failed() -> None:
+    """However soon: its agents do not go on by themselves. Not so one that said that it ends."""
+    world = World("a", "b")
+    world.run(2.0)
+    world.fields["b"] = {"mode": NodeMode.DRAINING}
+    world.run(0.5)
+    assert list(world.failures.findings(world.now_s)) == []
+    for node in ("a", "b"):
+        world.fields[node] = {"incarnation": TWO}
+        world.sequences[node] = 0
+    world.run(0.5)
+    (finding,) = world.failures.findings(world.now_s)
+    assert finding.component == "node:a"
+    assert finding.context["incarnation"] != TWO.hex()
+    event = finding.event(0, "d")
+    assert world.failures.cleared(event, world.now_s) == ""
+    world.has_work = False
+    assert "started again" in world.failures.cleared(event, world.now_s)
 
 
 def test_stalls_of_300_ms_are_no_failure() -> None:
@@ -242,7 +262,7 @@ def test_a_node_that_has_handed_everything_over_may_go() -> None:
     """One that dies in the midst of it may not."""
     for with_work, expected in ((False, set()), (True, {"a"})):
         world = World("a", "b")
-        world.draining_with_work = with_work
+        world.has_work = with_work
         world.fields["a"] = {"mode": NodeMode.DRAINING}
         world.run(2.0)
         world.dead.add("a")

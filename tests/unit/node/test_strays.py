@@ -9,7 +9,7 @@ from headwater.fleet.records import Route, RouteStatus
 from headwater.log.fold import Head, genesis
 from headwater.node.strays import PATIENCE_S, Strays
 
-OURS, THEIRS = b"o" * 16, b"t" * 16
+OURS, THEIRS = "n", "m"
 
 
 class Stage:
@@ -38,9 +38,9 @@ class Stage:
         return self.taken
 
 
-def owned(by: bytes) -> Head:
+def owned(by: str) -> Head:
     """A head with an owner."""
-    return msgspec.structs.replace(genesis("a"), epoch=3, nonce=b"n" * 16, incarnation=by)
+    return msgspec.structs.replace(genesis("a"), epoch=3, nonce=b"n" * 16, node_id=by)
 
 
 def test_an_agent_that_is_nobodys_is_taken_after_a_while() -> None:

@@ -147,13 +147,22 @@ def test_an_agent_is_quarantined_after_so_many_nodes_in_a_row() -> None:
     assert judge(["a"], {"a": 1}, {"a": 2}).strikes == {"a": 0}
     assert judge(["a"], {"a": 1}, {}).strikes == {}
     assert judge(["a"], {}, {"a": 9}, limit=0).quarantined == ()
+    assert judge(["a"], {}, {}, limit=1).quarantined == ("a",)
 
 
 def test_those_that_are_one_strike_short_are_tried_one_by_one() -> None:
     """So that the next node that fails tells which of them it was."""
     verdict = judge(["a", "b", "c"], {"c": 5}, {"a": 1, "b": 1, "c": 1})
     assert verdict.trial == ("a", "b")
-    assert judge(["a", "c"], {"c": 5}, {"a": 1}).trial == ()
+    assert judge(["a", "c"], {"c": 5}, {"a": 1}).trial == ("a",)
+
+
+def test_of_two_to_blame_neither_is_quarantined() -> None:
+    """Chance may put them on one node; but an agent may not bring down any number of them."""
+    verdict = judge(["a", "b", "c"], {}, {"a": 2, "b": 2})
+    assert (verdict.quarantined, verdict.trial) == ((), ("a", "b"))
+    assert verdict.strikes == {"a": 3, "b": 3, "c": 1}
+    assert judge(["a", "b"], {}, {"a": 3, "b": 5}).quarantined == ("b",)
 
 
 @given(st.data())
