@@ -171,6 +171,22 @@ def test_three_brokers_see_each_other(trio: LocalKafka) -> None:
     assert [live_brokers(port) for port in ports] == [{1, 2, 3}] * 3
 
 
+def test_an_idle_cluster_keeps_its_controller(trio: LocalKafka) -> None:
+    """Short timeouts must not have controllers elect each other all the time: brokers lose their
+    sessions by that, and each failover waits for another one.
+    """
+
+    def elections() -> int:
+        logs = [node.log.read_text(errors="replace") for node in trio.status.nodes]
+        return sum(log.count("Performing controller activation") for log in logs)
+
+    time.sleep(1.0)
+    before = elections()
+    assert before, "the logs tell of elections"
+    time.sleep(3.0)
+    assert elections() == before
+
+
 def test_the_death_of_one_of_three_loses_nothing(trio: LocalKafka) -> None:
     """With a broker dead, writes go on with two copies; it comes back and catches up."""
     create(trio, "replicated", 3)
