@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 
 from confluent_kafka import ElectionType
 
 import headwater
+from headwater import Client
 from headwater.agent.session import Session
 from headwater.config import Config
 from headwater.kafka import clients
@@ -18,7 +20,6 @@ _CALM_S = 1.0
 _DELETION_S = 6.0
 _ELECTED_S = 8.0
 """Leaders that move cost nodes their leases: they are to be back at work."""
-AGENT = "leader-probe"
 
 
 def settle_brokers(config: Config, kafka: LocalKafka) -> None:
@@ -59,20 +60,31 @@ def leader_of(config: Config, topic: str, partition: int) -> int:
 
 
 def leader_rounds(config: Config, kafka: LocalKafka, rounds: int) -> list[float]:
-    """Seconds from the SIGKILL of an agent's leader to its next acknowledged change."""
+    """Seconds from the SIGKILL of an agent's leader to its next acknowledged change; of each broker
+    in turn, so that some of them have the controller, too.
+    """
     found = []
     with headwater.connect(config) as client:
-        agent = client.open(AGENT)
-        assert isinstance(agent, Session)
-        for _ in range(rounds):
-            partition = agent.recovered.partition
-            broker = leader_of(config, "events", partition)
+        for number in range(rounds):
+            broker = kafka.nodes[number % len(kafka.nodes)]
+            agent = _led_by(broker, client, config)
             found.append(_round(agent, kafka, broker))
             kafka.start_node(broker)
             settle_brokers(config, kafka)
             time.sleep(_CALM_S)
-        agent.release()
+            agent.release()
     return found
+
+
+def _led_by(broker: int, client: Client, config: Config) -> Session:
+    """An agent whose partition's leader is this broker."""
+    for number in itertools.count():
+        agent = client.open(f"leader-probe-{number}")
+        assert isinstance(agent, Session)
+        if leader_of(config, "events", agent.recovered.partition) == broker:
+            return agent
+        agent.release()
+    raise AssertionError
 
 
 def _round(agent: Session, kafka: LocalKafka, broker: int) -> float:

@@ -78,6 +78,11 @@ class Claimer:
             if time.monotonic() >= deadline and recovered.head.owned:
                 raise owned_by(recovered.head, "another process claimed it first")
 
+    def doubt_leaders(self) -> None:
+        """A record was acknowledged late or not at all: ask for the leaders before all else."""
+        self._lease.doubt_leaders()
+        self._recovery.doubt_leaders()
+
     def attempt(
         self,
         who: Claimant,

@@ -21,6 +21,7 @@ def claim_again(claimer: Claimer, who: Claimant, epoch: int, tried: list[bytes])
     ``tried`` collects the digests of all attempts since the owner's last known claim: one whose
     acknowledgement was lost may have arrived after all, and then another epoch is due.
     """
+    claimer.doubt_leaders()
     while True:
         claim = claimer.attempt(who, None, epoch + 1, tried)
         head = claim.recovered.head

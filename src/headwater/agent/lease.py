@@ -147,6 +147,10 @@ class Lease:
         self._producer.flush(0.1)
         self._claims.flush(0.1)
 
+    def doubt_leaders(self) -> None:
+        """Partitions may have new leaders: ask before claims go to those that are known."""
+        self._search.ask(self.config.topic("events"))
+
     def send_claim(self, partition: int, key: bytes, value: bytes) -> int:
         """Write a claim and return its offset once it is acknowledged."""
         return self._send(self.config.topic("events"), partition, key, value)

@@ -145,6 +145,10 @@ class LeaderSearch:
         if seconds < _SILENCE_S or now_s - self._asked_s < gap_s:
             return
         self._asked_s = now_s
+        self.ask(topic)
+
+    def ask(self, topic: str) -> None:
+        """Ask now."""
         try:
             self._client.list_topics(topic, timeout=_METADATA_S)
         except KafkaException as error:  # only asked to hasten the client's own retries

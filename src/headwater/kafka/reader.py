@@ -22,8 +22,8 @@ _BATCH = 2000
 _POLL_S = 0.25
 _LOOK_S = 0.05
 _ASK_S = 0.5
-# A leader that answers does so within milliseconds; one that is gone is asked for as long as this.
-_FIRST_ASK_S = 0.1
+# A leader that answers does so within milliseconds; one that is gone is asked for so long first.
+_FIRST_ASK_S = 0.25
 _AGAIN_S = 0.02
 # Between an agent's records of two transactions lie their markers, and a record of others.
 _NEAR = 4
@@ -38,6 +38,12 @@ class Reader:
         self._consumer: Consumer = consumer(config, tuning)
         self._timeout_s = config.read_timeout.total_seconds()
         self._asked: set[str] = set()
+        self._moved: set[str] = set()
+
+    def doubt_leaders(self) -> None:
+        """Ask for the leaders of each topic before it is read again: they may have moved."""
+        self._moved |= self._asked
+        self._asked.clear()
 
     def scan(
         self, topic: str, partition: int, start: int | None, until: int | None = None
@@ -116,7 +122,8 @@ class Reader:
             except RetryableError:
                 if time.monotonic() > deadline:
                     raise
-                self._find_leader(topic)
+                time.sleep(_AGAIN_S)
+                self._look_for_leaders(topic)
             else:
                 return found.offset if found.offset >= 0 else None
 
@@ -141,6 +148,9 @@ class Reader:
         asked = TopicPartition(topic, partition)
         # A topic that is assigned before it was ever asked for is looked up only a second later.
         self._asked.add(topic)
+        if topic in self._moved:
+            self._moved.remove(topic)
+            self._look_for_leaders(topic)
         deadline = time.monotonic() + self._timeout_s
         patience_s = _FIRST_ASK_S
         while True:
@@ -160,13 +170,13 @@ class Reader:
             new = isinstance(fault, TopicMismatch) and self._timeout_s - left < _NEW_TOPIC_S
             if left <= 0 or not (new or isinstance(fault, RetryableError)):
                 raise fault
-            self._find_leader(topic)
+            time.sleep(_AGAIN_S)
+            self._look_for_leaders(topic)
             patience_s = min(2 * patience_s, left)
 
-    def _find_leader(self, topic: str) -> None:
+    def _look_for_leaders(self, topic: str) -> None:
         # The client asks the leader that it knows, however dead that is, and does not look for
         # another one by itself.
-        time.sleep(_AGAIN_S)
         try:
             self._consumer.list_topics(topic, timeout=_ASK_S)
         except KafkaException as error:
@@ -223,30 +233,39 @@ class ReaderPool:
     def __init__(self, config: Config, tuning: dict[str, Any]) -> None:
         self._config = config
         self._tuning = tuning
-        self._idle: queue.SimpleQueue[Reader] = queue.SimpleQueue()
+        self._idle: queue.SimpleQueue[tuple[int, Reader]] = queue.SimpleQueue()
+        self._doubts = 0
         self._closed = False
 
     @contextmanager
     def lend(self) -> Iterator[Reader]:
         """A reader for the length of the block."""
+        doubts = self._doubts
         try:
-            reader = self._idle.get_nowait()
+            known, reader = self._idle.get_nowait()
         except queue.Empty:
             reader = Reader(self._config, self._tuning)
+        else:
+            if known < doubts:
+                reader.doubt_leaders()
         try:
             yield reader
         finally:
             if self._closed:
                 reader.close()
             else:
-                self._idle.put(reader)
+                self._idle.put((doubts, reader))
+
+    def doubt_leaders(self) -> None:
+        """Have each reader ask for leaders before it reads again: they may have moved."""
+        self._doubts += 1
 
     def close(self) -> None:
         """Close the readers that are idle now, and the others as they come back."""
         self._closed = True
         while True:
             try:
-                self._idle.get_nowait().close()
+                self._idle.get_nowait()[1].close()
             except queue.Empty:
                 return
 

@@ -104,6 +104,11 @@ class Recovery:
         for source in self.sources:
             source.close()
 
+    def doubt_leaders(self) -> None:
+        """Partitions may have new leaders: ask before reading from those that are known."""
+        for pool in (self.points, self.near, self.scans):
+            pool.doubt_leaders()
+
     def submit(self, work: Callable[..., T], *args: Any) -> Future[T]:
         """Have something that reads done on another thread; it must wait for no other."""
         return self._threads.submit(work, *args)
