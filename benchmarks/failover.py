@@ -233,7 +233,7 @@ def _kill(processes: Processes, watcher: Watcher, victim: str, moved: list[str])
     takeovers = [(first - died) * 1000 for first in firsts]
     return {
         "agents": len(moved),
-        "detected_ms": (watcher.detected[victim] - died) * 1000,
+        "detected_ms": (min(at for at in watcher.detected[victim] if at > died) - died) * 1000,
         "p50_ms": percentile(takeovers, 0.5),
         "p99_ms": percentile(takeovers, 0.99),
         "takeovers_ms": takeovers,

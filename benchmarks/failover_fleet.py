@@ -8,8 +8,10 @@ import subprocess
 import sys
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -111,13 +113,13 @@ class Watcher:
     """Reads events and failures as they come, on a thread of its own.
 
     ``epochs[agent][epoch]`` says when the first change of that epoch was read, committed as it
-    then is; ``detected`` when the failure of a node was read.
+    then is; ``detected`` when failures of a node were read.
     """
 
     config: Config
     partitions: int
     epochs: dict[str, dict[int, Seen]] = field(default_factory=dict)
-    detected: dict[str, float] = field(default_factory=dict)
+    detected: defaultdict[str, list[float]] = field(default_factory=partial(defaultdict, list))
     _stop: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
 
@@ -186,7 +188,7 @@ class Watcher:
                 failure = decoded(FailureEvent, message)
                 if failure is not None and failure.type is FailureType.NODE_FAILURE:
                     node = failure.component.removeprefix("node:")
-                    self.detected.setdefault(node, time.monotonic())
+                    self.detected[node].append(time.monotonic())
         feed.close()
 
 

@@ -76,8 +76,8 @@ _ONE = {
 #: controller as well; 12.6 s without.
 _FAST_FAILOVER = {
     "broker.session.timeout.ms": "400",
-    # A fetch of the metadata log that finds nothing new is answered after 500 ms, which is longer than
-    # they wait for it: without news more often, controllers elect a new leader twice a second.
+    # A fetch of the metadata log that finds nothing new is answered after 500 ms, for which they do
+    # not wait: without news more often, controllers elect a new leader twice a second.
     "metadata.max.idle.interval.ms": "100",
     "controller.quorum.request.timeout.ms": "500",
     "controller.quorum.retry.backoff.ms": "10",
