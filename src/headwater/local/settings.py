@@ -128,7 +128,7 @@ def _patience(node: Node) -> dict[str, str]:
     """How long a controller waits for its leader: not as long as the others, or each of them votes
     for itself, and they have to begin anew.
     """
-    return {"controller.quorum.fetch.timeout.ms": str(300 + 50 * ((node.id - 1) % 3))}
+    return {"controller.quorum.fetch.timeout.ms": str(250 + 50 * ((node.id - 1) % 3))}
 
 
 def render(properties: Mapping[str, str]) -> str:
