@@ -21,8 +21,8 @@ ALONE = (
     "fault/test_false_alarms", "fault/test_kills", "fault/test_network", "fault/test_node",
     "fault/test_takeover", "integration/node/", "integration/test_cli_up", "integration/test_demo",
     "integration/test_detectors", "integration/test_drills", "integration/test_fleet",
-    "integration/test_insights", "integration/test_local_kafka", "integration/test_strategies",
-    "integration/test_takeover", "packaging/test_compose",
+    "integration/test_insights", "integration/test_local_kafka.py", "integration/test_takeover",
+    "packaging/test_compose",
 )  # fmt: skip
 
 

@@ -30,8 +30,6 @@ pytestmark = [pytest.mark.kafka, pytest.mark.fault, pytest.mark.timeout(240)]
 AGENTS = spread(12)
 MEMORY_BYTES = 400 << 20
 DISK_BYTES = 32 << 20
-# Those that the short schedule has, too, are left to the long runs.
-LONG = [pytest.mark.long]
 # One where it had completed steps, one that takes it up again, three strikes; and some more since
 # it may be moved on while a strike is being counted.
 MOST_DEATHS = 9
@@ -123,9 +121,8 @@ def test_a_node_loses_the_brokers(nodes: NodeFleet, troubles: Troubles, ways: st
     assert any(record.action == "node.fenced" for record in nodes.sight.audited("node:ash"))
 
 
-@pytest.mark.parametrize(
-    "ways", [pytest.param("both", marks=LONG), "to", pytest.param("from", marks=LONG)]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("ways", ["both", "to", "from"])
 def test_a_node_loses_its_peers(nodes: NodeFleet, troubles: Troubles, ways: str) -> None:
     """A partition, an asymmetric one too: the smaller part is frozen, and freed once it heals."""
     troubles.cut_from_peers("beech", ways)
