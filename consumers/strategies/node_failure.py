@@ -82,8 +82,9 @@ class NodeFailure:
         if known is None:
             life = context.world.life(node_id, incarnation)
             steps = {a: r.step for a, r in life.agents.items()} if life is not None else {}
-            # Of a process of which nothing is known any more nobody can be blamed.
-            judged = late if life is not None else ()
+            # Of a process of which nothing is known any more nobody can be blamed; nor can agents
+            # that rest.
+            judged = [a for a in late if life is not None and not _is_paused(context, a)]
             verdict = judge(judged, steps, context.world.strikes(), self._limit)
             detail = {
                 # Of more than that, whoever goes on finds the rest anew.
@@ -184,6 +185,11 @@ class NodeFailure:
             items=tuple(mover.items),
             again=bool(left),
         )
+
+
+def _is_paused(context: Context, agent: str) -> bool:
+    route = context.world.route(agent)
+    return route is not None and route.status is RouteStatus.PAUSED
 
 
 def affected(context: Context, node_id: str, incarnation: bytes) -> Places:

@@ -66,7 +66,7 @@ class Fleet:
         """Whether an agent that is routed here may be why the process before this one died: it had
         not completed a step there, as far as that told, whose route it may not have got to write.
         """
-        if self._crashed is None:
+        if self._crashed is None or route.status is RouteStatus.PAUSED:
             return False
         report = self._crashed.agents.get(route.agent_id)
         return report is None or report.step == 0

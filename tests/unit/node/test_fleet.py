@@ -9,7 +9,7 @@ import pytest
 
 from headwater.config import Config
 from headwater.fleet.pulse import Life
-from headwater.fleet.records import AgentReport, NodeMode, Route
+from headwater.fleet.records import AgentReport, NodeMode, Route, RouteStatus
 from headwater.node.fleet import Fleet
 from tests.support.fleetlings import ONE, TWO, beat
 
@@ -35,8 +35,8 @@ def fleet(current: Life | None, previous: Life | None = None) -> Fleet:
     return made
 
 
-def route(agent: str) -> Route:
-    return Route(agent_id=agent, kind="K", node_id="n", incarnation=ONE, epoch=1)
+def route(agent: str, status: RouteStatus = RouteStatus.RUNNING) -> Route:
+    return Route(agent_id=agent, kind="K", node_id="n", incarnation=ONE, epoch=1, status=status)
 
 
 @pytest.mark.parametrize("beaten", [False, True], ids=["before", "after its own first heartbeat"])
@@ -46,6 +46,7 @@ def test_agents_that_had_completed_no_step_may_be_to_blame(beaten: bool) -> None
     seen = fleet(life(TWO), dead) if beaten else fleet(dead)
     assert seen.follows_a_crash
     assert [agent for agent in "abc" if seen.to_blame(route(agent))] == ["b", "c"]
+    assert not seen.to_blame(route("b", RouteStatus.PAUSED))
 
 
 @pytest.mark.parametrize(
