@@ -94,7 +94,7 @@ class NodeFailures:
         if node is None or node.beat.incarnation != beat.incarnation:
             self.forget(node_id)
             if node is not None and node.beat.mode is not NodeMode.DRAINING:
-                what = f"node {node_id} was started again; the process before it did not stop"
+                what = "was started again; the process before it did not stop"
                 self._crashed[node_id] = self._finding(node_id, node, now_s, what)
                 self.found += 1
             lease_s = beat.lease_ms / 1000
@@ -177,22 +177,20 @@ class NodeFailures:
         if leaving and not self._has_work(node_id, node.beat.incarnation.hex()):
             self.forget(node_id)
         else:
-            silent_ms = round((now_s - node.arrivals.last_s) * 1000)
-            what = f"node {node_id} has not been heard of for {silent_ms} ms"
-            self.failed[node_id] = self._finding(node_id, node, now_s, what)
+            self.failed[node_id] = self._finding(node_id, node, now_s)
             # That was told of; told again after this, it would be news.
             self._crashed.pop(node_id, None)
             self.found += 1
         return None
 
-    def _finding(self, node_id: str, node: Watched, now_s: float, what: str) -> Finding:
+    def _finding(self, node_id: str, node: Watched, now_s: float, what: str = "") -> Finding:
         silent_ms = round((now_s - node.arrivals.last_s) * 1000)
         beat = node.beat
         return Finding(
             type=self.type,
             component=component_of(node_id),
             mark=(beat.incarnation.hex(), str(beat.sequence)),
-            description=what,
+            description=f"node {node_id} {what or f'has not been heard of for {silent_ms} ms'}",
             first_symptom_at=beat.sent_at,
             context={
                 "node_id": node_id,

@@ -177,8 +177,8 @@ class Mover:
 
         def settled() -> bool:
             # A target that died will not answer any more; and routes may be quicker than replies.
-            live = {n.node_id for n in world.nodes() if n.present}
-            live -= {node_id for node_id in live if world.failed_since(node_id, began_s)}
+            present = [n.node_id for n in world.nodes() if n.present]
+            live = {name for name in present if not world.failed_since(name, began_s)}
             open_ = [c for c in commands if not context.final(c) and c.node_id in live]
             return all(self.elsewhere(a.agent_id) for c in open_ for a in c.agents)
 

@@ -53,7 +53,8 @@ class NodeFailure:
         simple = [agent for agent in places if agent not in quarantined | trial]
         if back:
             # It takes those up itself that are not to blame for its end.
-            own = [agent for agent in simple if agent in set(found["proved"])]
+            proved = set(found["proved"])
+            own = [agent for agent in simple if agent in proved]
             context.wait_for(
                 lambda: all(map(mover.elsewhere, own)) or context.world.life(node_id) is not life,
                 self._patience_s,
