@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from confluent_kafka import Message, TopicPartition
+from confluent_kafka import Message
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from headwater.config import Config
 from headwater.kafka import clients
-from headwater.kafka.errors import mapped
-from headwater.kafka.offsets import EARLIEST, LATEST, list_offsets
+from headwater.kafka.offsets import EARLIEST, LATEST, delete_before, list_offsets
 from headwater.kafka.reader import ReaderPool
 
 
@@ -68,10 +67,4 @@ class Broker:
     def delete_events(self, offsets: Mapping[int, int]) -> None:
         """Delete the records of events below an offset of each partition."""
         name = self._config.topic("events")
-        places = [TopicPartition(name, p, offset) for p, offset in offsets.items()]
-        if not places:
-            return
-        with mapped(f"deleting old records of {name}"):
-            futures = self._admin.delete_records(places, request_timeout=self._timeout_s)
-            for future in futures.values():
-                future.result()
+        delete_before(self._admin, name, offsets, self._timeout_s)

@@ -26,7 +26,7 @@ from confluent_kafka import (
 from headwater.config import Config
 from headwater.kafka import clients
 from headwater.kafka.errors import mapped, to_headwater
-from headwater.kafka.offsets import EARLIEST
+from headwater.kafka.offsets import EARLIEST, told_offsets
 from headwater.topics import connect_topics
 
 from .cache import SnapshotCache
@@ -302,18 +302,8 @@ class Compactor:
 
     def _firsts(self, numbers: Iterable[int]) -> list[TopicPartition]:
         """Where partitions begin now; 0 for those whose leader does not tell at once."""
-        asked = {self._place(number): EARLIEST for number in numbers}
-        if not asked:
-            return []
-        places = []
-        for place, answer in self._admin.list_offsets(asked, request_timeout=_FIRST_S).items():
-            try:
-                first = answer.result().offset
-            except KafkaException as error:
-                log.debug("where events[%d] begins is not known: %s", place.partition, error)
-                first = 0
-            places.append(self._place(place.partition, first))
-        return places
+        told = told_offsets(self._admin, self._topic, numbers, EARLIEST, _FIRST_S)
+        return [self._place(number, told.get(number, 0)) for number in numbers]
 
     def _on_revoke(self, consumer: Consumer, revoked: list[TopicPartition]) -> None:
         gone = self._forget(revoked)

@@ -15,7 +15,10 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import AdminClient
 
-from headwater.errors import LocalKafkaError
+from headwater.config import Config
+from headwater.errors import LocalKafkaError, TopicMismatch
+from headwater.kafka import clients
+from headwater.kafka.offsets import EARLIEST, LATEST, delete_before, list_offsets
 from headwater.local import LocalKafka, brokers, layout, prepare
 from headwater.local.ports import choose_nodes
 from headwater.local.probe import live_brokers
@@ -204,6 +207,28 @@ def test_the_death_of_one_of_three_loses_nothing(trio: LocalKafka) -> None:
         return len(admin.list_topics("replicated", 10).topics["replicated"].partitions[0].isrs)
 
     assert soon(lambda: in_sync() == 3, timeout_s=20)
+
+
+def test_a_new_leader_tells_offsets(trio: LocalKafka) -> None:
+    """Offsets are asked of who leads, not of who led, or was not known to lead yet; and so it is
+    with deleting records.
+    """
+    config = Config(bootstrap_servers=trio.bootstrap_servers)
+    admin = clients.admin(config)
+    for number in range(10):
+        create(trio, f"new-{number}", 3)
+        assert list_offsets(admin, f"new-{number}", [0], LATEST, 10) == {0: 0}
+    write(trio, "new-9", [b"1", b"2"])
+    leader = admin.list_topics("new-9", 10).topics["new-9"].partitions[0].leader
+    trio.kill(leader)
+    began = time.monotonic()
+    delete_before(admin, "new-9", {0: 1}, 10)
+    assert list_offsets(admin, "new-9", [0], EARLIEST, 10) == {0: 1}
+    assert list_offsets(admin, "new-9", [0], LATEST, 10) == {0: 2}
+    assert time.monotonic() - began < 8
+    trio.start_node(leader)
+    with pytest.raises(TopicMismatch, match="nowhere"):
+        list_offsets(admin, "nowhere", [0], LATEST, 10)
 
 
 def test_a_paused_broker_is_replaced_and_comes_back(trio: LocalKafka) -> None:

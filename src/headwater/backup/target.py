@@ -10,7 +10,6 @@ from confluent_kafka import (
     KafkaException,
     Message,
     Producer,
-    TopicPartition,
 )
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
@@ -18,7 +17,7 @@ from headwater.config import Config
 from headwater.errors import Conflict, NotEmpty, Unavailable
 from headwater.kafka import clients
 from headwater.kafka.errors import mapped, to_headwater
-from headwater.kafka.offsets import EARLIEST, LATEST, list_offsets
+from headwater.kafka.offsets import EARLIEST, LATEST, delete_before, list_offsets
 from headwater.kafka.reader import ReaderPool
 
 RESTORE_KEY = b"!restore"
@@ -126,11 +125,9 @@ class Target:
             if line.end == 0:
                 self.put(line, RESTORE_KEY, b"", None)
         self.settle()
-        places = [TopicPartition(name, line.partition, line.end) for line in lines]
-        with mapped(f"emptying {name}"):
-            for future in self._admin.delete_records(places).values():
-                future.result(self._timeout_s)
-        return [line.end for line in lines]
+        ends = [line.end for line in lines]
+        delete_before(self._admin, name, dict(enumerate(ends)), self._timeout_s)
+        return ends
 
     def read(self, topic: str, partition: int) -> list[Message]:
         """Every record of a partition, decided or not."""
