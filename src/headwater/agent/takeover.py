@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections import defaultdict
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -116,7 +116,7 @@ class Takeover:
                     yield from (_late(w) for w in wanted.values())
                     return
                 if now >= looked + _LOOK_S:
-                    self._advance(wanted.values(), None)
+                    deque(self._advance(wanted.values()), maxlen=0)
                     looked = time.monotonic()
                 listen(_LISTEN_S)
 
@@ -177,49 +177,48 @@ class Takeover:
             [(w.recovered.partition, w.who.agent_id.encode(), values[w.who.agent_id]) for w in free]
         )
         crash_point("session.after_claim")
-        outcome = dict(zip(nonces, sent, strict=True))
-        by_partition: defaultdict[int, list[_Wanted]] = defaultdict(list)
-        for w in free:
-            error = outcome[w.who.agent_id]
-            if isinstance(error, HeadwaterError):
+        written: dict[str, int] = {}
+        for w, outcome in zip(free, sent, strict=True):
+            if isinstance(outcome, HeadwaterError):
                 live.discard(nonces[w.who.agent_id])
-                yield Taken(who=w.who, error=error)
+                yield Taken(who=w.who, error=outcome)
             else:
-                by_partition[w.recovered.partition].append(w)
-        for group in by_partition.values():
-            offsets = {w.who.agent_id: outcome[w.who.agent_id] for w in group}
-            until = max(offset for offset in offsets.values() if isinstance(offset, int)) + 1
-            try:
-                self._advance(group, until)
-            except HeadwaterError as error:
-                live.difference_update(nonces[w.who.agent_id] for w in group)
-                yield from (Taken(who=w.who, error=error) for w in group)
-                continue
-            for w in group:
+                written[w.who.agent_id] = outcome
+        left = {w.who.agent_id: w for w in free if w.who.agent_id in written}
+        untils: dict[int, int] = {}
+        for name, w in left.items():
+            partition = w.recovered.partition
+            untils[partition] = max(untils.get(partition, 0), written[name] + 1)
+        try:
+            for w in self._advance(left.values(), untils):
                 name = w.who.agent_id
+                del left[name]
                 if w.head.nonce != nonces[name]:
                     live.discard(nonces[name])
                     continue
-                offset = offsets[name]
-                assert isinstance(offset, int)
                 claim = Claim(
                     recovered=w.recovered,
                     epoch=w.head.epoch,
                     nonce=nonces[name],
                     generation=generation,
-                    offset=offset,
+                    offset=written[name],
                     digest=record_digest(values[name]),
                 )
                 yield Taken(who=w.who, claim=claim)
+        except HeadwaterError as error:
+            live.difference_update(nonces[name] for name in left)
+            yield from (Taken(who=w.who, error=error) for w in left.values())
 
-    def _advance(self, wanted: Iterable[_Wanted], until: int | None) -> None:
-        by_partition: defaultdict[int, list[_Wanted]] = defaultdict(list)
-        for w in wanted:
-            by_partition[w.recovered.partition].append(w)
-        for group in by_partition.values():
-            read = self._recovery.advance_many([w.recovered for w in group], until=until)
-            for w, recovered in zip(group, read, strict=True):
+    def _advance(
+        self, wanted: Iterable[_Wanted], untils: Mapping[int, int] | None = None
+    ) -> Iterator[_Wanted]:
+        """Read on, each as soon as its partition was read."""
+        behind = {w.recovered.agent_id: w for w in wanted}
+        for group in self._recovery.advance_many([w.recovered for w in behind.values()], untils):
+            for recovered in group:
+                w = behind[recovered.agent_id]
                 w.recovered = recovered
+                yield w
 
 
 def _runs_out_s(head: Head, hearing: Hearing) -> float:

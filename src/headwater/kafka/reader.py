@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import queue
 import time
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -68,33 +69,76 @@ class Reader:
             if start >= stop:
                 return
         assert stop is not None
+        with self._assigned(topic, {partition: start}, where):
+            for _, batch, _ in self._read(topic, {partition: stop}, until is None, where):
+                yield batch
+
+    def scan_many(
+        self, topic: str, spans: Mapping[int, tuple[int, int | None]]
+    ) -> Iterator[tuple[int, list[Message], bool]]:
+        """Batches of several partitions that are read side by side, as they come: the partition,
+        records, and whether that was all of it. ``spans`` has for each partition the offset to
+        begin at and the one to end before; None for its last stable offset. Raises what
+        :meth:`scan` does.
+        """
+        where = f"reading {topic}{sorted(spans)}"
+        if topic not in self._asked:
+            for partition in sorted(spans)[:1]:
+                self.range(topic, partition)
+        left = {p: (start, stop) for p, (start, stop) in spans.items()}
+        for partition, (start, stop) in spans.items():
+            if stop is not None and start >= stop:
+                del left[partition]
+                yield partition, [], True
+        stops = {p: stop for p, (_, stop) in left.items()}
+        with self._assigned(topic, {p: start for p, (start, _) in left.items()}, where):
+            yield from self._read(topic, stops, False, where)
+
+    @contextmanager
+    def _assigned(self, topic: str, starts: Mapping[int, int], where: str) -> Iterator[None]:
         with mapped(where):
-            self._consumer.assign([TopicPartition(topic, partition, start)])
+            self._consumer.assign([TopicPartition(topic, p, at) for p, at in starts.items()])
         try:
-            yield from self._until(topic, stop, until is None, where)
+            yield
         finally:
             self._consumer.unassign()
 
-    def _until(self, topic: str, stop: int, at_end: bool, where: str) -> Iterator[list[Message]]:
+    def _read(
+        self, topic: str, stops: Mapping[int, int | None], whole: bool, where: str
+    ) -> Iterator[tuple[int, list[Message], bool]]:
+        """Batches up to where each partition stops, None for its end; ``whole``: and what came
+        along with the last.
+        """
+        left = dict(stops)
         heard = time.monotonic()
-        deadline = heard + self._timeout_s
         search = LeaderSearch(self._consumer)
-        while True:
-            batch, end = self._next(where)
-            if not batch and end is None:
-                search.waited(topic, time.monotonic() - heard)
-            if batch:
+        while left:
+            batches, ends = self._next(where)
+            if batches:
                 heard = time.monotonic()
-                deadline = time.monotonic() + self._timeout_s
-                if (batch[-1].offset() or 0) >= stop - 1:
-                    yield batch if at_end else [m for m in batch if (m.offset() or 0) < stop]
-                    return
-                yield batch
+            elif not ends:
+                search.waited(topic, time.monotonic() - heard)
+            for partition, batch in batches.items():
+                if partition not in left:
+                    continue  # it comes on while others are waited for
+                stop = left[partition]
+                done = stop is not None and (batch[-1].offset() or 0) >= stop - 1
+                if done:
+                    self._leave(topic, partition, left)
+                    if not whole:
+                        batch = [m for m in batch if (m.offset() or 0) < (stop or 0)]
+                yield partition, batch, done
             # Markers of transactions have offsets, too, and are never returned.
-            if end is not None and end >= stop:
-                return
-            if time.monotonic() > deadline:
+            for partition in [p for p in ends if p in left and ends[p] >= (left[p] or 0)]:
+                self._leave(topic, partition, left)
+                yield partition, [], True
+            if left and time.monotonic() > heard + self._timeout_s:
                 raise Unavailable(f"{where}: no answer in {self._timeout_s:g} s; try again")
+
+    def _leave(self, topic: str, partition: int, left: dict[int, int | None]) -> None:
+        del left[partition]
+        if left:  # it would go on being fetched, again and again, while others are waited for
+            self._consumer.incremental_unassign([TopicPartition(topic, partition)])
 
     def get(self, topic: str, partition: int, offset: int) -> Message | None:
         """The record at ``offset``, or None where there is none (compacted, deleted, or past the
@@ -186,24 +230,25 @@ class Reader:
         """Give the connections back."""
         self._consumer.close()
 
-    def _next(self, where: str) -> tuple[list[Message], int | None]:
+    def _next(self, where: str) -> tuple[dict[int, list[Message]], dict[int, int]]:
+        """Records, and ends that were reached, by partition."""
         # consume(n, t) waits for n records or the whole of t, so wait for one, then drain.
         with mapped(where):
             first = self._consumer.poll(_LOOK_S)
             if first is None:
-                return [], None
+                return {}, {}
             rest = self._consumer.consume(_BATCH, 0) if first.error() is None else []
-        batch: list[Message] = []
-        end = None
+        batches: defaultdict[int, list[Message]] = defaultdict(list)
+        ends: dict[int, int] = {}
         for message in (first, *rest):
             error = message.error()
             if error is None:
-                batch.append(message)
+                batches[message.partition() or 0].append(message)
             elif error.code() == KafkaError._PARTITION_EOF:
-                end = message.offset()
+                ends[message.partition() or 0] = message.offset() or 0
             else:
                 self._raise(error, where)
-        return batch, end
+        return batches, ends
 
     @staticmethod
     def _raise(error: KafkaError, where: str) -> None:

@@ -8,23 +8,28 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from headwater.client import Client
+from headwater.clock import suspended_clock
 from headwater.errors import HeadwaterError
 from headwater.fleet.placement import first
 from headwater.fleet.records import RouteStatus
 from headwater.node.fleet import Fleet
 from headwater.recovery import Recovered
 from headwater.recovery.bulk import recover_many
+from headwater.recovery.recover import Tail
 from headwater.state.values import copy_value, pack
 
 log = logging.getLogger("headwater.node")
 
 _EVERY_S = 1.0
 _AT_ONCE = 50
+# When a node goes, others have agents to take over first, and those may go on elsewhere yet.
+_CALM_S = 3.0
+# One for which there was no room is not read again before.
+_FULL_S = 60.0
 
 
 class Replicas:
@@ -39,6 +44,8 @@ class Replicas:
         self._lock = threading.Lock()
         self._kept: dict[str, Recovered] = {}
         self._sizes: dict[str, int] = {}
+        self._bytes = 0
+        self._wanted_s: dict[str, float] = {}
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -56,9 +63,9 @@ class Replicas:
     def give(self, agent_ids: Iterable[str]) -> Mapping[str, Recovered]:
         """The replicas that there are of these, the caller's from now on."""
         with self._lock:
-            given = {i: self._kept.pop(i) for i in agent_ids if i in self._kept}
+            given = {i: self._kept[i] for i in agent_ids if i in self._kept}
             for agent_id in given:
-                self._sizes.pop(agent_id, None)
+                self._drop(agent_id)
             return given
 
     def run(self, stop: threading.Event) -> None:
@@ -68,14 +75,21 @@ class Replicas:
             self._advance()
 
     def _choose(self) -> None:
-        wanted = self._wanted()
+        wanted, now_s = self._wanted(), suspended_clock()
+        self._wanted_s = {agent: self._wanted_s.get(agent, now_s) for agent in wanted}
         with self._lock:
             for agent_id in self._kept.keys() - wanted.keys():
                 self._drop(agent_id)
-            missing = [i for i in wanted if i not in self._kept][:_AT_ONCE]
+            missing = [
+                agent
+                for agent, since_s in self._wanted_s.items()
+                if agent not in self._kept and now_s - since_s >= _CALM_S
+            ][:_AT_ONCE]
         for found in recover_many(self._recovery, missing) if missing else ():
             if isinstance(found, Recovered):
-                self._keep(found)
+                with self._lock:
+                    if not self._keep(found):
+                        self._wanted_s[found.agent_id] = now_s + _FULL_S
             else:
                 log.debug("no replica of agent %s: %s", found.agent_id, found.error)
 
@@ -95,39 +109,45 @@ class Replicas:
         return wanted
 
     def _advance(self) -> None:
-        groups: defaultdict[int, list[Recovered]] = defaultdict(list)
         with self._lock:
-            for found in self._kept.values():
-                groups[found.partition].append(found)
-        for partition in list(groups):
-            self._advance_group(groups[partition])
+            kept = list(self._kept.values())
+        try:
+            # Read without the lock: whoever takes one over meanwhile reads on by itself.
+            for tails in self._recovery.tails(kept):
+                with self._lock:
+                    for tail in tails:
+                        if self._kept.get(tail.recovered.agent_id) is tail.recovered:
+                            self._follow(tail)
+        except HeadwaterError as error:
+            log.debug("replicas were not read on: %s", error)
 
-    def _advance_group(self, group: list[Recovered]) -> None:
-        # Those that are being read on are nobody's meanwhile: a takeover then does without.
-        with self._lock:
-            mine = [r for r in group if self._kept.pop(r.agent_id, None) is r]
-        if not mine:
+    def _follow(self, tail: Tail) -> None:
+        agent_id = tail.recovered.agent_id
+        if tail.messages is None:
+            self._drop(agent_id)
             return
         try:
-            following = self._recovery.advance_many(mine)
+            found = self._recovery.follow(tail)
         except HeadwaterError as error:
-            log.debug("replicas are read again: %s", error)
+            log.debug("the replica of agent %s is read again: %s", agent_id, error)
+            self._drop(agent_id)
             return
-        for found in following:
-            if not found.head.deleted:
-                self._keep(found, changed=found.tail_records > 0)
+        if not tail.messages:
+            self._kept[agent_id] = found
+            return
+        self._drop(agent_id)
+        if not found.head.deleted:
+            self._keep(found)
 
-    def _keep(self, found: Recovered, *, changed: bool = True) -> None:
-        agent_id = found.agent_id
-        known = self._sizes.get(agent_id)
-        size = len(pack(found.agent.document)) if changed or known is None else known
-        with self._lock:
-            others = sum(self._sizes[i] for i in self._kept)
-            if others + size <= self._limit_bytes:
-                self._kept[agent_id], self._sizes[agent_id] = found, size
-            else:
-                self._sizes.pop(agent_id, None)
+    def _keep(self, found: Recovered) -> bool:
+        """Whether there was room for it."""
+        agent_id, size = found.agent_id, len(pack(found.agent.document))
+        if self._bytes + size > self._limit_bytes:
+            return False
+        self._kept[agent_id], self._sizes[agent_id] = found, size
+        self._bytes += size
+        return True
 
     def _drop(self, agent_id: str) -> None:
         del self._kept[agent_id]
-        self._sizes.pop(agent_id, None)
+        self._bytes -= self._sizes.pop(agent_id)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -46,8 +47,6 @@ log = logging.getLogger("headwater.recovery")
 
 T = TypeVar("T")
 
-_NEVER = 1 << 63
-
 
 @dataclass(slots=True)
 class Reads:
@@ -67,6 +66,17 @@ class Reads:
         self.records += 1
         self.size_bytes += len(value)
         return value
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """What has come of an agent since: its records, and the offset after all that was read; None
+    and how far to read (None: to the end) where the log does not hold them any more.
+    """
+
+    recovered: Recovered
+    messages: list[Message] | None
+    end: int | None
 
 
 class Recovery:
@@ -199,30 +209,52 @@ class Recovery:
         return self._done(reads, recovered.agent, partition, end)
 
     def advance_many(
-        self, recovered: Sequence[Recovered], *, until: int | None = None
-    ) -> list[Recovered]:
-        """:meth:`advance` for several agents of one partition, whose tail is read once."""
-        starts = {r.agent_id.encode(): r.next_offset for r in recovered}
-        own: dict[bytes, list[Message]] = {key: [] for key in starts}
-        end = max(starts.values(), default=0)
-        partition = recovered[0].partition
+        self, recovered: Iterable[Recovered], untils: Mapping[int, int] | None = None
+    ) -> Iterator[list[Recovered]]:
+        """:meth:`advance` for several agents, whose partitions are read side by side, each once:
+        the agents of a partition as soon as its tail was read. ``untils`` has offsets by partition.
+        """
+        for tails in self.tails(recovered, untils):
+            yield [self.follow(tail) for tail in tails]
+
+    def tails(
+        self, recovered: Iterable[Recovered], untils: Mapping[int, int] | None = None
+    ) -> Iterator[list[Tail]]:
+        """What :meth:`advance_many` folds; it changes no agent."""
+        groups: defaultdict[int, dict[bytes, Recovered]] = defaultdict(dict)
+        for r in recovered:
+            groups[r.partition][r.agent_id.encode()] = r
+        stops = untils or {}
+        spans = {
+            p: (min(r.next_offset for r in group.values()), stops.get(p))
+            for p, group in groups.items()
+        }
+        own: defaultdict[bytes, list[Message]] = defaultdict(list)
+        ends = {p: max(r.next_offset for r in group.values()) for p, group in groups.items()}
         try:
             with self.scans.lend() as reader:
-                first = min(starts.values(), default=0)
-                for batch in reader.scan(self.config.topic("events"), partition, first, until):
+                for p, batch, done in reader.scan_many(self.config.topic("events"), spans):
                     for message in batch:
                         key = message.key() or b""
-                        if (message.offset() or 0) >= starts.get(key, _NEVER):
+                        one = groups[p].get(key)
+                        if one is not None and (message.offset() or 0) >= one.next_offset:
                             own[key].append(message)
-                    end = max(end, _after(batch[-1])) if batch else end
+                    ends[p] = max(ends[p], _after(batch[-1])) if batch else ends[p]
+                    if done:
+                        group = groups.pop(p)
+                        yield [Tail(r, own[key], ends[p]) for key, r in group.items()]
         except Unprovable:  # what comes next was deleted meanwhile: snapshots hold it
-            return [self.advance(r, until=until) for r in recovered]
-        done = []
-        for r in recovered:
-            reads = Reads()
-            self._fold_tail(reads, r.agent, own[r.agent_id.encode()])
-            done.append(self._done(reads, r.agent, partition, end))
-        return done
+            for p, group in groups.items():
+                yield [Tail(r, None, stops.get(p)) for r in group.values()]
+
+    def follow(self, tail: Tail) -> Recovered:
+        """An agent with its tail, changed in place."""
+        recovered = tail.recovered
+        if tail.messages is None or tail.end is None:
+            return self.look(recovered.agent_id, until=tail.end)
+        reads = Reads()
+        self._fold_tail(reads, recovered.agent, tail.messages)
+        return self._done(reads, recovered.agent, recovered.partition, tail.end)
 
     def index(self, partition: int) -> IndexPartition:
         """One whole partition of the index."""
