@@ -35,6 +35,7 @@ log = logging.getLogger("headwater.lease")
 
 INCARNATION_BYTES = 16
 _STRAIN = 0.25
+_LINGER_MS = 20
 
 
 class Term(NamedTuple):
@@ -101,7 +102,8 @@ class Lease:
         self._producer: Producer = clients.producer(
             config, linger_ms=0, message_timeout_ms=max(self.lease_ms, 1000)
         )
-        self._claims: Producer = clients.producer(config, linger_ms=0)
+        # Many go as few requests, one for each partition: they linger until all are handed over.
+        self._claims: Producer = clients.producer(config, linger_ms=_LINGER_MS)
         self._search = clients.LeaderSearch(self._claims)
 
     def start(self) -> int:
@@ -188,7 +190,7 @@ class Lease:
             self._claims.produce(topic, value, key, partition, partial(delivered, count))
         began_s = self.clock.now()
         while len(outcomes) < count:
-            self._claims.poll(0.01)
+            self._claims.flush(0.01)
             self._search.waited(topic, self.clock.now() - began_s)
         return [outcomes[number] for number in range(1, count + 1)]
 
