@@ -14,6 +14,7 @@ from headwater.agent.ownlog import OwnLog
 from headwater.agent.parts import Parts, Settled
 from headwater.agent.pending import Flight, Outcome, Pending
 from headwater.agent.restore import Restoring
+from headwater.agent.waking import waker
 from headwater.clock import wall_ms
 from headwater.crash import crash_point
 from headwater.errors import (
@@ -219,9 +220,8 @@ class Session(Restoring):
         """The same without blocking the event loop. Cancelling it leaves the session in doubt
         until :meth:`flush`: the change may still arrive.
         """
-        loop = asyncio.get_running_loop()
         told = asyncio.Event()
-        pending.notify = partial(loop.call_soon_threadsafe, told.set)
+        pending.notify = partial(waker().wake, told)
         flight = self._flight
         try:
             with self._parts.publisher.hurry():
