@@ -28,6 +28,7 @@ from headwater.cli.orders import (
     yes_option,
 )
 from headwater.errors import ConfigError
+from headwater.program import settle_down
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -137,6 +138,7 @@ def run(classes: tuple[str, ...], node_id: str | None, grace: timedelta, **optio
 @contextlib.contextmanager
 def _told_twice() -> Iterator[threading.Event]:
     """An event that the first signal sets; the second one ends the process."""
+    settle_down()
     told = threading.Event()
 
     def handle(number: int, frame: FrameType | None) -> None:
