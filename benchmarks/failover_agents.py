@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 
 import headwater
@@ -11,6 +12,14 @@ import headwater
 NOTES_ENV = "HEADWATER_BENCH_NOTES"
 LARGE_BYTES = 20_000
 STEP_EVERY_S, LARGE_STEP_EVERY_S = 3, 10
+
+
+@cache
+def _notes() -> int:
+    """The file, once for the process."""
+    return os.open(Path(os.environ[NOTES_ENV]), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+
 _TEXT = "the headwater of a river is its source; "
 
 
@@ -19,9 +28,6 @@ class Counter(headwater.HostedAgent):
 
     pause = timedelta(seconds=STEP_EVERY_S)
     state_bytes = 0
-
-    def __init__(self) -> None:
-        self._notes = os.open(Path(os.environ[NOTES_ENV]), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
     async def step(self, agent: headwater.AsyncSession) -> None:
         """Count one on, and note it when it is acknowledged."""
@@ -34,10 +40,7 @@ class Counter(headwater.HostedAgent):
             state.data["count"] = number
             state.messages.append(number)
             state.status = "counting"
-        os.write(self._notes, f"{agent.agent_id} {number}\n".encode())
-
-    def __del__(self) -> None:
-        os.close(self._notes)
+        os.write(_notes(), f"{agent.agent_id} {number}\n".encode())
 
 
 class LargeCounter(Counter):
