@@ -25,7 +25,7 @@ from headwater.state.values import copy_value, pack
 log = logging.getLogger("headwater.node")
 
 _EVERY_S = 1.0
-_AT_ONCE = 50
+_AT_ONCE = 250
 # When a node goes, others have agents to take over first, and those may go on elsewhere yet.
 _CALM_S = 3.0
 # One for which there was no room is not read again before.
