@@ -46,6 +46,8 @@ def unseal(key: str, sealed: bytes) -> bytes:
             f"the stored value of {key!r} has a seal of version {version}, and this Headwater "
             f"knows {_VERSION}; upgrade it"
         )
+    if version != _VERSION:
+        raise _corrupt(key, "envelope", f"no seal ever had version {version}")
     value = sealed[OVERHEAD_BYTES:]
     if len(value) != length:
         raise _corrupt(key, "length", f"{len(value):,} of {length:,} bytes are there")

@@ -37,6 +37,13 @@ def test_other_bytes_are_no_value(stored: bytes) -> None:
         unseal("a", stored)
 
 
+def test_an_earlier_seal() -> None:
+    """There was none before version 1: a flipped bit is no older format."""
+    sealed = seal("a", b"value")
+    with pytest.raises(CorruptData, match="version 0"):
+        unseal("a", sealed[:4] + b"\x00" + sealed[5:])
+
+
 def test_a_later_seal() -> None:
     """A seal of a later version asks for an upgrade instead of crying corruption."""
     sealed = seal("a", b"value")
