@@ -95,9 +95,9 @@ def start_within(chain: Iterable[Snapshot], resolve: Resolve, first: int) -> Sta
     snapshots = iter(chain)
     snapshot = next(snapshots)
     agent = start_agent(snapshot, resolve)
-    while snapshot.events_offset < first:
-        following = next(snapshots, None)
-        if following is None:
+    for following in snapshots:
+        # In a cluster that was filled from a backup several begin at the same event: the first.
+        if first <= snapshot.events_offset < following.events_offset:
             break
         snapshot = following
         extend_agent(agent, snapshot)

@@ -234,10 +234,16 @@ class _Partition:
                 broken=True,
                 problems=[str(error)],
             )
+        reached = start.agent.head.version
         replay = _Replay(
             start,
-            from_version=start.agent.head.version,
-            milestones=self._milestones.pop(key, []),
+            from_version=reached,
+            # To those before it no event leads; that they lead to it is proved with their chain.
+            milestones=[
+                each
+                for each in self._milestones.pop(key, [])
+                if each.events_offset is None or each.version >= reached
+            ],
             problems=self._problems.pop(key, []),
         )
         replay.look()
