@@ -18,7 +18,7 @@ settings.load_profile("headwater")
 # Nodes with short leases, detectors, brokers that fail over: what others do beside them would be
 # taken for a fault.
 ALONE = (
-    "fault/test_false_alarms", "fault/test_kills", "fault/test_network", "fault/test_node",
+    "fault/test_false_alarms", "fault/test_network", "fault/test_node",
     "fault/test_takeover", "integration/node/", "integration/test_cli_up", "integration/test_demo",
     "integration/test_detectors", "integration/test_drills", "integration/test_fleet",
     "integration/test_insights", "integration/test_local_kafka.py", "integration/test_takeover",
