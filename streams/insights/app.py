@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 
 import faust
 import msgspec
+from faust.transport.drivers.aiokafka import Consumer
 from yarl import URL
 
 from headwater.clock import wall_ms
@@ -56,6 +57,20 @@ class Strict(faust.Sensor):
     def on_send_error(self, producer: Any, exc: BaseException, state: Any) -> None:
         """End the process: the next one begins with what is committed."""
         _die(f"a record could not be written: {exc!r}")
+
+
+class Careful(Consumer):
+    """Faust resumes its streams and looks up only then where they are to begin. What comes in
+    between is taken in, its offset noted as read once all has been set back, and what lies before
+    it, read again, is dropped: samples were lost for good when a worker was started anew.
+    """
+
+    async def perform_seek(self) -> None:
+        """Let nothing through until the positions are those that were committed; whoever asks for
+        this lets it flow again.
+        """
+        self.stop_flow()
+        await super().perform_seek()
 
 
 class Insights:
@@ -188,7 +203,7 @@ class Insights:
 
 def _make_app(config: Config, directory: Path) -> Any:
     servers = config.bootstrap_servers.split(",")
-    return faust.App(
+    app: Any = faust.App(
         f"{config.prefix}insights",
         broker=[URL(f"kafka://{server.strip()}") for server in servers],
         broker_credentials=credentials(config),
@@ -205,6 +220,8 @@ def _make_app(config: Config, directory: Path) -> Any:
         topic_disable_leader=True,
         web_enabled=False,
     )
+    app.transport.Consumer = Careful
+    return app
 
 
 def _sample(read: Callable[[bytes, int], Sample | None], value: Any, at_ms: int) -> Any:
