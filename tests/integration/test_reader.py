@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import defaultdict
+from datetime import timedelta
 
 import pytest
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from headwater import Config, Unprovable
+from headwater import Config, Unavailable, Unprovable
 from headwater.kafka import clients
 from headwater.kafka.offsets import delete_before
 from headwater.kafka.reader import Reader
@@ -95,4 +97,38 @@ def test_what_was_deleted_is_not_passed_over(config: Config, topic: str) -> None
     with pytest.raises(Unprovable):
         read(reader, topic, {0: (0, None), 1: (4, None)})
     assert read(reader, topic, {0: (8, None), 1: (5, None)}) == {0: [8, 9], 1: [5, 6, 7, 8, 9]}
+    reader.close()
+
+
+def test_a_slow_consumer_is_not_a_silent_broker(config: Config, topic: str) -> None:
+    """What is done with the records takes longer than a broker may take."""
+    reader = Reader(config.with_(read_timeout=timedelta(seconds=0.5)), clients.SCANS_TO_THE_END)
+    complete = 0
+    for _, _, done in reader.scan_many(topic, dict.fromkeys(range(PARTITIONS), (0, None))):
+        complete += done
+        time.sleep(0.7)
+    assert complete == PARTITIONS
+    with pytest.raises(Unavailable, match="no answer"):
+        read(reader, topic, {0: (9, 11)})
+    reader.close()
+
+
+def test_a_partition_that_grows_all_the_time_has_an_end(
+    config: Config, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a while its end is asked for, and that is where reading stops."""
+    monkeypatch.setattr("headwater.kafka.reader._BUSY_S", -1.0)
+    reader = Reader(config, clients.SCANS_TO_THE_END)
+    asked: list[int] = []
+
+    def range_(topic: str, partition: int) -> tuple[int, int]:
+        asked.append(partition)
+        return 0, 6
+
+    monkeypatch.setattr(reader, "range", range_)
+    assert read(reader, topic, {0: (0, None), 1: (2, None)}) == {
+        0: [0, 1, 2, 3, 4, 5],
+        1: [2, 3, 4, 5],
+    }
+    assert sorted(asked) == [0, 1]
     reader.close()

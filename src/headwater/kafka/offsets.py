@@ -2,7 +2,7 @@
 
 An admin client asks whom it last knew as a leader, for as long as it was told to wait, and hands
 out whatever comes back; it does not learn from that. So leaders are looked up each time, first
-attempts are short, and partitions whose leader was none are asked for once more.
+attempts are short, and partitions whose leader was none are asked for again.
 """
 
 from __future__ import annotations
@@ -84,10 +84,12 @@ def _of_leaders(
     left = {place.partition: place for place in places}
     failed: KafkaException | None = None
     while left:
-        attempt_s = min(attempt_s, began + timeout_s - time.monotonic())
+        # Never below 0, which would be for ever.
+        attempt_s = max(_AGAIN_S, min(attempt_s, began + timeout_s - time.monotonic()))
         try:
             _learn_leaders(admin, places[0].topic, attempt_s)
-            answers = ask(list(left.values()), attempt_s)
+            left_s = max(_AGAIN_S, min(attempt_s, began + timeout_s - time.monotonic()))
+            answers = ask(list(left.values()), left_s)
         except KafkaException as error:
             answers, failed = {}, error
         for place, answer in answers.items():

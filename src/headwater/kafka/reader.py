@@ -1,4 +1,4 @@
-"""Reads of one partition: a record at an offset, or a range to the end of the log."""
+"""Reads of partitions: a record at an offset, or a range to the end of the log."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ _ASK_S = 0.5
 # A leader that answers does so within milliseconds; one that is gone is asked for so long first.
 _FIRST_ASK_S = 0.25
 _AGAIN_S = 0.02
+_BUSY_S = 1.0
 # Between an agent's records of two transactions lie their markers, and a record of others.
 _NEAR = 4
 # For so long after a topic was made there are brokers that have not heard of it.
@@ -33,7 +34,7 @@ _NEW_TOPIC_S = 15.0
 
 
 class Reader:
-    """One consumer, assigned by hand to one partition at a time. Not for use by two threads."""
+    """One consumer, assigned by hand to what is read. Not for use by two threads."""
 
     def __init__(self, config: Config, tuning: dict[str, Any]) -> None:
         self._consumer: Consumer = consumer(config, tuning)
@@ -78,13 +79,14 @@ class Reader:
     ) -> Iterator[tuple[int, list[Message], bool]]:
         """Batches of several partitions that are read side by side, as they come: the partition,
         records, and whether that was all of it. ``spans`` has for each partition the offset to
-        begin at and the one to end before; None for its last stable offset. Raises what
-        :meth:`scan` does.
+        begin at and the one to end before; None for the end of what its leader gives: after a
+        failover that can be less than another leader gave. Raises what :meth:`scan` does.
         """
         where = f"reading {topic}{sorted(spans)}"
         if topic not in self._asked:
-            for partition in sorted(spans)[:1]:
-                self.range(topic, partition)
+            self._asked.add(topic)
+            self._moved.discard(topic)
+            self._look_for_leaders(topic)
         left = {p: (start, stop) for p, (start, stop) in spans.items()}
         for partition, (start, stop) in spans.items():
             if stop is not None and start >= stop:
@@ -110,35 +112,40 @@ class Reader:
         along with the last.
         """
         left = dict(stops)
-        heard = time.monotonic()
+        began = heard = time.monotonic()
         search = LeaderSearch(self._consumer)
         while left:
             batches, ends = self._next(where)
-            if batches:
-                heard = time.monotonic()
-            elif not ends:
-                search.waited(topic, time.monotonic() - heard)
+            now = time.monotonic()
+            if not batches and not ends:
+                search.waited(topic, now - heard)
+                if now > heard + self._timeout_s:
+                    raise Unavailable(f"{where}: no answer in {self._timeout_s:g} s; try again")
+            if None in left.values() and now > began + _BUSY_S:
+                # It grows as fast as it is read, and no fetch comes back empty.
+                left |= {p: self.range(topic, p)[1] for p in left if left[p] is None}
             for partition, batch in batches.items():
                 if partition not in left:
                     continue  # it comes on while others are waited for
                 stop = left[partition]
                 done = stop is not None and (batch[-1].offset() or 0) >= stop - 1
                 if done:
-                    self._leave(topic, partition, left)
+                    self._leave(topic, partition, left, where)
                     if not whole:
                         batch = [m for m in batch if (m.offset() or 0) < (stop or 0)]
                 yield partition, batch, done
             # Markers of transactions have offsets, too, and are never returned.
             for partition in [p for p in ends if p in left and ends[p] >= (left[p] or 0)]:
-                self._leave(topic, partition, left)
+                self._leave(topic, partition, left, where)
                 yield partition, [], True
-            if left and time.monotonic() > heard + self._timeout_s:
-                raise Unavailable(f"{where}: no answer in {self._timeout_s:g} s; try again")
+            if batches:  # not before: what others did with them is no silence
+                heard = time.monotonic()
 
-    def _leave(self, topic: str, partition: int, left: dict[int, int | None]) -> None:
+    def _leave(self, topic: str, partition: int, left: dict[int, int | None], where: str) -> None:
         del left[partition]
         if left:  # it would go on being fetched, again and again, while others are waited for
-            self._consumer.incremental_unassign([TopicPartition(topic, partition)])
+            with mapped(where):
+                self._consumer.incremental_unassign([TopicPartition(topic, partition)])
 
     def get(self, topic: str, partition: int, offset: int) -> Message | None:
         """The record at ``offset``, or None where there is none (compacted, deleted, or past the
