@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,12 +11,14 @@ from typing import Any
 import pytest
 
 import headwater
-from headwater import AgentNotFound, Client, Config
+from headwater import AgentNotFound, Client, Config, SchemaTooNew
 from headwater.agent.session import Session
 from headwater.fleet.records import Route
+from headwater.kafka.reader import Reader as KafkaReader
 from headwater.node import replicas
 from headwater.node.replicas import Replicas
 from headwater.recovery import Recovered
+from headwater.recovery.recover import Tail
 from tests.support.sessions import append
 
 pytestmark = pytest.mark.kafka
@@ -168,3 +171,63 @@ def test_a_takeover_goes_on_from_replicas(
             append(each.session, "on")
             each.session.release()
     assert {hw.recover(name).state.messages[-1] for name in NAMES} == {"on"}
+
+
+def test_an_end_that_lies_further_back_skips_nothing(
+    hw: Client, owned: dict[str, Session], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a failover a leader may give less than its predecessor did: what one agent of a
+    partition has read already says nothing of the others.
+    """
+    by_partition: defaultdict[int, list[str]] = defaultdict(list)
+    for number in range(100):
+        by_partition[hw._recovery.partition_of(f"more-{number}")].append(f"more-{number}")
+    first, second = next(names for names in by_partition.values() if len(names) > 1)[:2]
+    with hw.agent(first) as one, hw.agent(second) as two:
+        append(one, 1)
+        append(two, 1)
+        behind = hw.recover(first)
+        append(one, 2)
+        between = hw.recover(first).next_offset
+        append(two, 2)
+        ahead = hw.recover(second)
+    scan_many = KafkaReader.scan_many
+
+    def shorter(self: KafkaReader, topic: str, spans: dict[int, Any]) -> Iterator[Any]:
+        cut = {p: (start, min(between - 1, start)) for p, (start, _) in spans.items()}
+        return scan_many(self, topic, cut)
+
+    monkeypatch.setattr(KafkaReader, "scan_many", shorter)
+    ((found, other),) = hw._recovery.advance_many([behind, ahead])
+    assert other.next_offset == ahead.next_offset
+    monkeypatch.undo()
+    ((found,),) = hw._recovery.advance_many([found])
+    assert found.head.version == 2
+
+
+def test_what_is_wrong_with_one_is_not_the_others_affair(
+    hw: Client, config: Config, owned: dict[str, Session], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An agent whose records cannot be read fails alone, and can be claimed anew."""
+    for session in owned.values():
+        session.release()
+    bad = NAMES[2]
+    with headwater.connect(config.with_(node_id="heir")) as heir:
+        follow = heir._recovery.follow
+
+        def failing(tail: Tail) -> Recovered:
+            if tail.recovered.agent_id == bad:
+                raise SchemaTooNew("from the future")
+            return follow(tail)
+
+        monkeypatch.setattr(heir._recovery, "follow", failing)
+        opened = {each.agent_id: each for each in heir.open_many(NAMES)}
+        assert {name for name, each in opened.items() if each.error is not None} == {bad}
+        assert isinstance(opened[bad].error, SchemaTooNew)
+        monkeypatch.undo()
+        (again,) = heir.open_many([bad])
+        assert again.session is not None
+        for each in [again, *opened.values()]:
+            if each.session is not None:
+                append(each.session, "on")
+                each.session.release()

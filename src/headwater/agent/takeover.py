@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from headwater.agent.lease import Lease, heartbeat_partition
 from headwater.agent.session import Session
 from headwater.clock import wall_ms
 from headwater.crash import crash_point
-from headwater.errors import AgentNotFound, HeadwaterError
+from headwater.errors import AgentNotFound, HeadwaterError, RetryableError
 from headwater.log.chain import record_digest
 from headwater.log.fold import Head
 from headwater.recovery import Recovered, Recovery
@@ -165,36 +165,29 @@ class Takeover:
     def _claim(self, free: list[_Wanted]) -> Iterator[Taken]:
         """Claim all of these; those that another process claimed first stay wanted."""
         generation = self._lease.start()
-        live = self._claimer.live_nonces
         nonces = {w.who.agent_id: secrets.token_bytes(NONCE_BYTES) for w in free}
         values: dict[str, bytes] = {}
         for w in free:
             encoder = self._claimer.encoder(w.who, w.head.epoch + 1, nonces[w.who.agent_id])
             values[w.who.agent_id] = encoder.claim(wall_ms())
+        left = {w.who.agent_id: w for w in free}
+        live = self._claimer.live_nonces
         live.update(nonces.values())
-        crash_point("session.before_claim")
-        sent = self._lease.send_claims(
-            [(w.recovered.partition, w.who.agent_id.encode(), values[w.who.agent_id]) for w in free]
-        )
-        crash_point("session.after_claim")
-        written: dict[str, int] = {}
-        for w, outcome in zip(free, sent, strict=True):
-            if isinstance(outcome, HeadwaterError):
-                live.discard(nonces[w.who.agent_id])
-                yield Taken(who=w.who, error=outcome)
-            else:
-                written[w.who.agent_id] = outcome
-        left = {w.who.agent_id: w for w in free if w.who.agent_id in written}
-        untils: dict[int, int] = {}
-        for name, w in left.items():
-            partition = w.recovered.partition
-            untils[partition] = max(untils.get(partition, 0), written[name] + 1)
         try:
-            for w in self._advance(left.values(), untils):
+            written: dict[str, int] = {}
+            for name, outcome in zip(values, self._send(free, values), strict=True):
+                if isinstance(outcome, HeadwaterError):
+                    live.discard(nonces[name])
+                    yield Taken(who=left.pop(name).who, error=outcome)
+                else:
+                    written[name] = outcome
+            for w, error in self._read_back(list(left.values()), _ends(left.values(), written)):
                 name = w.who.agent_id
                 del left[name]
-                if w.head.nonce != nonces[name]:
+                if error is not None or w.head.nonce != nonces[name]:
                     live.discard(nonces[name])
+                    if error is not None:
+                        yield Taken(who=w.who, error=error)
                     continue
                 claim = Claim(
                     recovered=w.recovered,
@@ -205,9 +198,43 @@ class Takeover:
                     digest=record_digest(values[name]),
                 )
                 yield Taken(who=w.who, claim=claim)
-        except HeadwaterError as error:
+        finally:  # however it ends: what nobody has may be claimed anew
             live.difference_update(nonces[name] for name in left)
-            yield from (Taken(who=w.who, error=error) for w in left.values())
+
+    def _send(
+        self, free: Iterable[_Wanted], values: Mapping[str, bytes]
+    ) -> list[int | HeadwaterError]:
+        crash_point("session.before_claim")
+        sent = self._lease.send_claims(
+            [(w.recovered.partition, w.who.agent_id.encode(), values[w.who.agent_id]) for w in free]
+        )
+        crash_point("session.after_claim")
+        return sent
+
+    def _read_back(
+        self, wanted: Collection[_Wanted], untils: Mapping[int, int]
+    ) -> Iterator[tuple[_Wanted, HeadwaterError | None]]:
+        """Each with all that lies before the end of the claims in its partition, or with what was
+        wrong with it: where reading fails, it is found out with which partition or agent.
+        """
+        left = {w.who.agent_id: w for w in wanted}
+        try:
+            for w in self._advance(wanted, untils):
+                del left[w.who.agent_id]
+                yield w, None
+            return
+        except HeadwaterError as error:
+            wrong = error
+        parts: defaultdict[int | str, list[_Wanted]] = defaultdict(list)
+        for w in left.values():
+            parts[w.recovered.partition].append(w)
+        if len(parts) == 1 and len(left) > 1 and not isinstance(wrong, RetryableError):
+            parts = defaultdict(list, {name: [w] for name, w in left.items()})
+        if len(parts) == 1:
+            yield from ((w, wrong) for w in left.values())
+        else:
+            for part in parts.values():
+                yield from self._read_back(part, untils)
 
     def _advance(
         self, wanted: Iterable[_Wanted], untils: Mapping[int, int] | None = None
@@ -219,6 +246,15 @@ class Takeover:
                 w = behind[recovered.agent_id]
                 w.recovered = recovered
                 yield w
+
+
+def _ends(wanted: Iterable[_Wanted], written: Mapping[str, int]) -> dict[int, int]:
+    """For each partition the offset behind the last claim that was written there."""
+    ends: dict[int, int] = {}
+    for w in wanted:
+        partition = w.recovered.partition
+        ends[partition] = max(ends.get(partition, 0), written[w.who.agent_id] + 1)
+    return ends
 
 
 def _runs_out_s(head: Head, hearing: Hearing) -> float:

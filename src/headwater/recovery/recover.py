@@ -230,7 +230,7 @@ class Recovery:
             for p, group in groups.items()
         }
         own: defaultdict[bytes, list[Message]] = defaultdict(list)
-        ends = {p: max(r.next_offset for r in group.values()) for p, group in groups.items()}
+        ends = {p: start for p, (start, _) in spans.items()}
         try:
             with self.scans.lend() as reader:
                 for p, batch, done in reader.scan_many(self.config.topic("events"), spans):
@@ -242,10 +242,18 @@ class Recovery:
                     ends[p] = max(ends[p], _after(batch[-1])) if batch else ends[p]
                     if done:
                         group = groups.pop(p)
-                        yield [Tail(r, own[key], ends[p]) for key, r in group.items()]
+                        # A new leader's log may end before what was read of its predecessor's.
+                        yield [
+                            Tail(r, own[key], max(r.next_offset, ends[p]))
+                            for key, r in group.items()
+                        ]
         except Unprovable:  # what comes next was deleted meanwhile: snapshots hold it
-            for p, group in groups.items():
+            if len(groups) == 1:
+                ((p, group),) = groups.items()
                 yield [Tail(r, None, stops.get(p)) for r in group.values()]
+                return
+            for group in groups.values():  # of one of them
+                yield from self.tails(group.values(), untils)
 
     def follow(self, tail: Tail) -> Recovered:
         """An agent with its tail, changed in place."""
