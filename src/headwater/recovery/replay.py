@@ -13,7 +13,13 @@ from headwater.log.notes import Forget, read_note
 from headwater.log.origin import Resolve, read_origin
 from headwater.log.records import StateChange, parse
 from headwater.log.resolve import read_snapshot
-from headwater.log.snapshots import IndexEntry, Snapshot, extend_agent, start_agent
+from headwater.log.snapshots import (
+    PROOF_ERRORS,
+    IndexEntry,
+    Snapshot,
+    extend_agent,
+    start_agent,
+)
 from headwater.recovery.recover import Recovery
 from headwater.state.describe import describe
 from headwater.state.patch import decode_patch
@@ -95,9 +101,16 @@ def start_within(chain: Iterable[Snapshot], resolve: Resolve, first: int) -> Sta
     snapshots = iter(chain)
     snapshot = next(snapshots)
     agent = start_agent(snapshot, resolve)
-    for following in snapshots:
+    while True:
+        enough = first <= snapshot.events_offset
+        try:
+            following = next(snapshots, None)
+        except PROOF_ERRORS:
+            if enough:
+                break
+            raise
         # In a cluster that was filled from a backup several begin at the same event: the first.
-        if first <= snapshot.events_offset < following.events_offset:
+        if following is None or (enough and snapshot.events_offset < following.events_offset):
             break
         snapshot = following
         extend_agent(agent, snapshot)
