@@ -302,8 +302,11 @@ class Compactor:
 
     def _firsts(self, numbers: Iterable[int]) -> list[TopicPartition]:
         """Where partitions begin now; 0 for those whose leader does not tell at once."""
-        told = told_offsets(self._admin, self._topic, numbers, EARLIEST, _FIRST_S)
-        return [self._place(number, told.get(number, 0)) for number in numbers]
+        asked = list(numbers)
+        told = told_offsets(self._admin, self._topic, asked, EARLIEST, _FIRST_S)
+        if len(told) < len(asked):
+            log.debug("where events%s begin is not known", sorted(set(asked) - told.keys()))
+        return [self._place(number, told.get(number, 0)) for number in asked]
 
     def _on_revoke(self, consumer: Consumer, revoked: list[TopicPartition]) -> None:
         gone = self._forget(revoked)

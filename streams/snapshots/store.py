@@ -218,7 +218,12 @@ class KafkaStore:
         return True
 
     def _connect(self, producer: Producer) -> None:
-        producer.list_topics(self._index, timeout=self._timeout_s)
+        try:
+            producer.list_topics(self._index, timeout=self._timeout_s)
+        except KafkaException as error:
+            if not is_retryable(error.args[0]):
+                raise to_headwater(error.args[0], "taking over a partition") from error
+            log.debug("partition %d: not connected yet: %s", self._partition, error)
         time.sleep(_CONNECT_S)
 
     def _write_marker(self) -> int:
