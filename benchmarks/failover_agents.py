@@ -12,15 +12,13 @@ import headwater
 NOTES_ENV = "HEADWATER_BENCH_NOTES"
 LARGE_BYTES = 20_000
 STEP_EVERY_S, LARGE_STEP_EVERY_S = 3, 10
+_TEXT = "the headwater of a river is its source; "
 
 
 @cache
 def _notes() -> int:
     """The file, once for the process."""
     return os.open(Path(os.environ[NOTES_ENV]), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-
-
-_TEXT = "the headwater of a river is its source; "
 
 
 class Counter(headwater.HostedAgent):

@@ -30,20 +30,26 @@ def run_program(name: str, run: Callable[[], object]) -> int:
     return 0
 
 
-def settle_down() -> None:
-    """Have garbage looked for more rarely, and not among what is in memory now: that stays for as
-    long as the program. Looking through all of it held up the threads of a node that took 500
-    agents over for half a second, on busy processors, of which its lease had 0.6.
+@contextmanager
+def settled() -> Iterator[None]:
+    """For the length of the block garbage is looked for more rarely, and not among what is in
+    memory now. Looking through all of it held up the threads of a node that took 500 agents over
+    for half a second, on busy processors, of which its lease had 0.6.
     """
+    before = gc.get_threshold()
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 10)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
 
 
 @contextmanager
 def until_told() -> Iterator[threading.Event]:
     """An event that SIGTERM and SIGINT set for the length of the block. In the main thread only."""
-    settle_down()
     stop = threading.Event()
 
     def end(number: int, frame: FrameType | None) -> None:
@@ -51,7 +57,8 @@ def until_told() -> Iterator[threading.Event]:
 
     before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield stop
+        with settled():
+            yield stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

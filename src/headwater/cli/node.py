@@ -28,7 +28,7 @@ from headwater.cli.orders import (
     yes_option,
 )
 from headwater.errors import ConfigError
-from headwater.program import settle_down
+from headwater.program import settled
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -129,7 +129,7 @@ def run(classes: tuple[str, ...], node_id: str | None, grace: timedelta, **optio
         grace_s=grace.total_seconds(),
         **options,
     )
-    with _told_twice() as told:
+    with settled(), _told_twice() as told:
         code = run_node(Node(config, kinds, settings), told)
     # Threads in steps that never end must not keep the process.
     _exit(code)
@@ -138,7 +138,6 @@ def run(classes: tuple[str, ...], node_id: str | None, grace: timedelta, **optio
 @contextlib.contextmanager
 def _told_twice() -> Iterator[threading.Event]:
     """An event that the first signal sets; the second one ends the process."""
-    settle_down()
     told = threading.Event()
 
     def handle(number: int, frame: FrameType | None) -> None:
