@@ -87,7 +87,7 @@ class Reader:
             self._asked.add(topic)
             self._moved.discard(topic)
             self._look_for_leaders(topic)
-        left = {p: (start, stop) for p, (start, stop) in spans.items()}
+        left = dict(spans)
         for partition, (start, stop) in spans.items():
             if stop is not None and start >= stop:
                 del left[partition]

@@ -239,7 +239,8 @@ class Recovery:
                         one = groups[p].get(key)
                         if one is not None and (message.offset() or 0) >= one.next_offset:
                             own[key].append(message)
-                    ends[p] = max(ends[p], _after(batch[-1])) if batch else ends[p]
+                    if batch:
+                        ends[p] = _after(batch[-1])
                     if done:
                         group = groups.pop(p)
                         # A new leader's log may end before what was read of its predecessor's.
